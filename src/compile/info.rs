@@ -1,0 +1,203 @@
+//! What is known of a module after compilation: its types, imports, exports and initialisers, as the sandbox needs them.
+//!
+//! The words are those of the WebAssembly specification, section "Structure". Index spaces count imports first.
+
+use crate::layout::InstanceLayout;
+use serde::{Deserialize, Serialize};
+
+/// The type of a value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum ValueType {
+    I32,
+    I64,
+    F32,
+    F64,
+    V128,
+    FuncRef,
+    ExternRef,
+}
+
+impl ValueType {
+    /// 64-bit words a value of this type takes in a call from or to the host.
+    pub const fn words(self) -> usize {
+        match self {
+            ValueType::V128 => 2,
+            _ => 1,
+        }
+    }
+}
+
+impl std::fmt::Display for ValueType {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            ValueType::I32 => "i32",
+            ValueType::I64 => "i64",
+            ValueType::F32 => "f32",
+            ValueType::F64 => "f64",
+            ValueType::V128 => "v128",
+            ValueType::FuncRef => "funcref",
+            ValueType::ExternRef => "externref",
+        })
+    }
+}
+
+/// The type of a function.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct FunctionType {
+    pub parameters: Vec<ValueType>,
+    pub results: Vec<ValueType>,
+}
+
+impl std::fmt::Display for FunctionType {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let list = |types: &[ValueType]| {
+            types.iter().map(ValueType::to_string).collect::<Vec<_>>().join(" ")
+        };
+        write!(f, "({}) -> ({})", list(&self.parameters), list(&self.results))
+    }
+}
+
+/// The limits of a memory (in wasm pages) or a table (in elements).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Limits {
+    pub minimum: u64,
+    pub maximum: Option<u64>,
+}
+
+/// The type of a global.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GlobalType {
+    pub value: ValueType,
+    pub mutable: bool,
+}
+
+/// The type of a table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TableType {
+    pub element: ValueType,
+    pub limits: Limits,
+}
+
+/// An instruction of a constant expression.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ConstantInstruction {
+    /// A number: the low 64 bits of its representation.
+    Const(u64),
+    V128([u8; 16]),
+    RefNull,
+    RefFunc(u32),
+    GlobalGet(u32),
+    I32Add,
+    I32Sub,
+    I32Mul,
+    I64Add,
+    I64Sub,
+    I64Mul,
+}
+
+/// A constant expression, in stack order.
+pub type ConstantExpression = Vec<ConstantInstruction>;
+
+/// When a data or element segment is applied.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum SegmentMode {
+    /// At instantiation, into this memory or table at this offset.
+    Active { target: u32, offset: ConstantExpression },
+    Passive,
+    Declared,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DataSegment {
+    pub mode: SegmentMode,
+    /// Where its bytes lie in the artifact's data section.
+    pub start: u64,
+    pub bytes: u64,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ElementSegment {
+    pub mode: SegmentMode,
+    pub elements: Vec<ConstantExpression>,
+}
+
+/// What an import or export is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ImportKind {
+    Function { type_index: u32 },
+    Table(TableType),
+    Memory(Limits),
+    Global(GlobalType),
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Import {
+    pub module: String,
+    pub name: String,
+    pub kind: ImportKind,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ExportKind {
+    Function(u32),
+    Table(u32),
+    Memory(u32),
+    Global(u32),
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Export {
+    pub name: String,
+    pub kind: ExportKind,
+}
+
+/// A function's place in the text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FunctionInfo {
+    /// Index into [`ModuleInfo::types`].
+    pub type_index: u32,
+    /// Where its code begins, from the start of the text; for an import, its stub.
+    pub code_offset: u32,
+    pub code_bytes: u32,
+}
+
+/// Everything the sandbox needs to know of a compiled module, besides its machine code.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct ModuleInfo {
+    pub types: Vec<FunctionType>,
+    /// The signature id of each type: equal for structurally equal types, never 0.
+    pub signature_ids: Vec<u32>,
+    pub imports: Vec<Import>,
+    pub exports: Vec<Export>,
+    pub functions: Vec<FunctionInfo>,
+    pub imported_functions: u32,
+    pub tables: Vec<TableType>,
+    /// Initial element of each table that has one, for tables defined here.
+    pub table_initializers: Vec<Option<ConstantExpression>>,
+    /// Linear memory 0, if there is one.
+    pub memory: Option<Limits>,
+    pub globals: Vec<GlobalType>,
+    /// Initial value of each global defined here, in order after the imported ones.
+    pub global_initializers: Vec<ConstantExpression>,
+    pub imported_globals: u32,
+    pub elements: Vec<ElementSegment>,
+    pub data: Vec<DataSegment>,
+    pub start: Option<u32>,
+    /// Entry trampolines, `(type index, code offset)`: `extern "C" fn(vmctx, code: *const u8, values: *mut u64)`
+    /// calls the function at `code`, of that type, with its parameters taken from `values` and its results put
+    /// there. One for each type of an exported function and of the start function.
+    pub trampolines: Vec<(u32, u32)>,
+    pub layout: InstanceLayout,
+}
+
+impl ModuleInfo {
+    /// The export of this name.
+    pub fn export(&self, name: &str) -> Option<ExportKind> {
+        self.exports.iter().find(|export| export.name == name).map(|export| export.kind)
+    }
+
+    /// The type of a function by its index.
+    pub fn function_type(&self, function: u32) -> &FunctionType {
+        &self.types[self.functions[function as usize].type_index as usize]
+    }
+}
