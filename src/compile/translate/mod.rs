@@ -224,14 +224,14 @@ impl<'a> Translator<'a> {
         }
     }
 
-    fn vector_constant(&mut self, bytes: [u8; 16]) -> Value {
+    fn vector_constant(&mut self, lanes: Type, bytes: [u8; 16]) -> Value {
         let constant = self
             .builder
             .func
             .dfg
             .constants
             .insert(bytes.to_vec().into());
-        self.builder.ins().vconst(types::I8X16, constant)
+        self.builder.ins().vconst(lanes, constant)
     }
 
     fn declare_local(&mut self, ty: ValueType, value: Option<Value>) {
