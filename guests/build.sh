@@ -84,16 +84,17 @@ compile() {
 }
 objects() { printf "$work/objects/%s.o\n" "$@"; }
 
-# Three ways to link: link_* OUTPUT OBJECT...
+# Three ways to link: link_* OUTPUT OBJECT... The stack has the size to which $stack_bytes is set.
+stack_bytes=65536
 link_command() {
     local output=$1
     shift
-    clang-14 "${link_flags[@]}" -Wl,-z,stack-size=1048576 $(objects "$@") -o "$out/$output"
+    clang-14 "${link_flags[@]}" "-Wl,-z,stack-size=$stack_bytes" $(objects "$@") -o "$out/$output"
 }
 link_reactor() {
     local output=$1
     shift
-    clang-14 "${link_flags[@]}" -mexec-model=reactor -Wl,-z,stack-size=1048576 $(objects "$@") -o "$out/$output"
+    clang-14 "${link_flags[@]}" -mexec-model=reactor "-Wl,-z,stack-size=$stack_bytes" $(objects "$@") -o "$out/$output"
 }
 # Without a C library and its start-up code; a small stack, so that memory is a single wasm page.
 link_bare() {
@@ -114,6 +115,9 @@ link_bare hello.wasm hello
 for name in hog random preinit; do link_reactor "$name.wasm" "$name"; done
 for name in web echo sleep; do link_command "$name.wasm" "$name"; done
 link_command commands/cat.wasm cat
+
+# These work with libraries that are generous with the stack.
+stack_bytes=1048576
 
 # isystem: warnings in other people's headers are not ours.
 compile thumbnail "$guests/src/thumbnail.c" -isystem /usr/include/stb

@@ -2,7 +2,7 @@
  *
  * The answer counts bytes, lines and words, lists the commonest words, the log levels, and every e-mail address, URL,
  * IPv4 address and date with how often each occurs. `?top=N` sets how many entries a list has at most (default 10,
- * at most 1000). The text is taken as UTF-8; bytes that are not are passed over.
+ * at most 1000). The text is taken as UTF-8; bytes that are not UTF-8 count as question marks.
  *
  * The regular expressions are compiled by dormouse_init, once, at deployment: they are part of the image. */
 #include "call.h"
@@ -45,7 +45,7 @@ static void compile_patterns(void) {
         int error;
         PCRE2_SIZE at;
         kinds[i].code = pcre2_compile((PCRE2_SPTR)kinds[i].pattern, PCRE2_ZERO_TERMINATED,
-                                      PCRE2_UTF | PCRE2_MATCH_INVALID_UTF, &error, &at, NULL);
+                                      PCRE2_UTF, &error, &at, NULL);
         if (!kinds[i].code) abort();
     }
     match_data = pcre2_match_data_create(1, NULL);
@@ -120,11 +120,38 @@ static int by_count(const void *a, const void *b) {
     return order ? order : (int)x->bytes - (int)y->bytes;
 }
 
+/* The length of the UTF-8 sequence that begins here (RFC 3629, section 4); 0 if what is here is not one. */
+static size_t sequence(const unsigned char *text, size_t bytes) {
+    unsigned char first = text[0], low = 0x80, high = 0xbf;
+    size_t length = first < 0x80 ? 1 : first < 0xc2 ? 0 : first < 0xe0 ? 2 : first < 0xf0 ? 3 : first < 0xf5 ? 4 : 0;
+    if (first == 0xe0) low = 0xa0;  /* no overlong forms, */
+    if (first == 0xed) high = 0x9f; /* no surrogates, */
+    if (first == 0xf0) low = 0x90;
+    if (first == 0xf4) high = 0x8f; /* nothing beyond U+10FFFF */
+    if (length > bytes) return 0;
+    for (size_t i = 1; i < length; i++, low = 0x80, high = 0xbf)
+        if (text[i] < low || text[i] > high) return 0;
+    return length;
+}
+
+/* Makes the text valid UTF-8, for the matcher is told not to check: it would check all that follows at every match. */
+static void repair(struct buffer *body) {
+    for (size_t at = 0; at < body->length;) {
+        size_t length = sequence((const unsigned char *)body->bytes + at, body->length - at);
+        if (length == 0) {
+            body->bytes[at] = '?';
+            length = 1;
+        }
+        at += length;
+    }
+}
+
 /* Finds everything of one kind. Returns 0, -1 as `count` does, or -2 if the matcher gave up. */
 static int find_all(const struct kind *kind, const struct buffer *body, struct findings *findings) {
     PCRE2_SIZE at = 0;
     while (at < body->length) {
-        int result = pcre2_match(kind->code, (PCRE2_SPTR)body->bytes, body->length, at, 0, match_data, NULL);
+        int result = pcre2_match(kind->code, (PCRE2_SPTR)body->bytes, body->length, at, PCRE2_NO_UTF_CHECK,
+                                 match_data, NULL);
         if (result == PCRE2_ERROR_NOMATCH) return 0;
         if (result < 0) return -2;
         const PCRE2_SIZE *range = pcre2_get_ovector_pointer(match_data);
@@ -163,6 +190,7 @@ DORMOUSE_EXPORT(handle) int handle(void) {
         return answer_text(400, "top must be a number from 0 to 1000");
     int error = read_body(&body, BODY_BYTES_MAX);
     if (error) return answer_body_error(error);
+    repair(&body);
 
     size_t lines = body.length > 0 && body.bytes[body.length - 1] != '\n';
     for (size_t i = 0; i < body.length; i++) lines += body.bytes[i] == '\n';
