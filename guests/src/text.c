@@ -14,7 +14,8 @@
 enum { BODY_BYTES_MAX = 8 << 20, DISTINCT_MAX = 200000 };
 
 /* A kind of thing that is looked for. Every repetition is possessive or bounded, so that no text makes a search take
- * more than time proportional to its length. */
+ * more than time proportional to its length. (*SKIP) lets a search that fails behind it go on there, and not at the
+ * next letter of a word that is not an address. */
 struct kind {
     const char *name, *pattern;
     int ignore_case;
@@ -24,7 +25,7 @@ struct kind {
 static struct kind kinds[] = {
     {"words", "[\\p{L}\\p{N}]++(?:['\\x{2019}_-][\\p{L}\\p{N}]++)*+", 1, NULL},
     {"levels", "\\b(?:TRACE|DEBUG|INFO|NOTICE|WARN(?:ING)?|ERROR|CRITICAL|FATAL)\\b", 0, NULL},
-    {"emails", "(?<![\\w.+-])[\\w.+-]{1,64}@(?:[A-Za-z0-9-]{1,63}\\.){1,8}[A-Za-z]{2,24}\\b", 1, NULL},
+    {"emails", "[\\w.+-]++(*SKIP)@(?:[A-Za-z0-9-]{1,63}\\.){1,8}[A-Za-z]{2,24}\\b", 1, NULL},
     {"urls", "\\bhttps?://[^\\s<>\"'`\\\\]{1,2000}(?<![.,;:!?)\\]}])", 0, NULL},
     {"ipv4",
      "(?<![\\d.])(?:(?:25[0-5]|2[0-4]\\d|1\\d\\d|[1-9]?\\d)\\.){3}(?:25[0-5]|2[0-4]\\d|1\\d\\d|[1-9]?\\d)(?!\\.?\\d)", 0,
