@@ -50,7 +50,8 @@ extern "C" {
 DORMOUSE_IMPORT(read_call_input)
 size_t read_call_input(void *buffer, size_t bytes);
 
-/* Appends `bytes` bytes to the response body. */
+/* Appends `bytes` bytes to the response body. The status and the headers are settled when the first byte is written:
+ * set them before. */
 DORMOUSE_IMPORT(write_call_output)
 void write_call_output(const void *buffer, size_t bytes);
 

@@ -37,6 +37,8 @@ static void print_escaped(const char *text) {
 static void begin_page(const char *status, const char *title) {
     printf("Status: %s\r\nContent-Type: text/html; charset=utf-8\r\n", status);
     printf("Content-Security-Policy: default-src 'none'; style-src 'unsafe-inline'; form-action 'self'\r\n\r\n");
+    /* RFC 3875, section 4.3.3: the answer to HEAD is the headers alone. */
+    if (strcmp(variable("REQUEST_METHOD"), "HEAD") == 0) exit(0);
     printf("<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><title>");
     print_escaped(title);
     printf("</title>\n<style>body{font:16px/1.5 sans-serif;max-width:40em;margin:2em auto;padding:0 1em}"
