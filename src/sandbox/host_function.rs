@@ -229,6 +229,12 @@ impl Caller<'_> {
         }
     }
 
+    /// Time on the processor of the call in progress, up to now.
+    pub fn cpu_time(&self) -> std::time::Duration {
+        // SAFETY: as in `data_and_memory_of`; the fields read are plain numbers.
+        unsafe { (*self.inner.as_ptr()).cpu_time_in_call() }
+    }
+
     /// Gives the thread back until the embedder resumes the instance.
     ///
     /// [`Instance::resume`](super::Instance::resume) returns [`Progress::Blocked`](super::Progress::Blocked). What the guest waits for is for the

@@ -117,6 +117,11 @@ impl Inner {
         &self.linked.module().shared.engine
     }
 
+    /// Time on the processor of the call in progress, while it runs.
+    pub fn cpu_time_in_call(&self) -> Duration {
+        Duration::from_nanos(self.cpu_ns + (os::monotonic_ns() - self.resumed_at_ns))
+    }
+
     /// Whether an address lies in this instance's slot.
     pub fn contains(&self, address: usize) -> bool {
         address.wrapping_sub(self.slot.start() as usize) < crate::layout::SLOT_BYTES as usize
