@@ -475,13 +475,6 @@ impl<'a> Artifact<'a> {
         self.index
     }
 
-    /// The checksum of the file, which names its contents: images are tied to it.
-    pub fn checksum(&self) -> [u8; 32] {
-        self.bytes[CHECKSUM_AT..LENGTH_AT]
-            .try_into()
-            .expect("32 bytes of the header")
-    }
-
     pub fn info(&self) -> &ModuleInfo {
         &self.info
     }
