@@ -1,6 +1,8 @@
 #![forbid(unsafe_code)]
-#![allow(dead_code)]
+#![allow(dead_code, unused_imports)]
 
+mod arena;
 mod http;
+mod scheduler;
 
 fn main() {}
