@@ -33,7 +33,10 @@ pub struct Arena<T> {
 
 impl<T> Default for Arena<T> {
     fn default() -> Arena<T> {
-        Arena { slots: Vec::new(), free: Vec::new() }
+        Arena {
+            slots: Vec::new(),
+            free: Vec::new(),
+        }
     }
 }
 
@@ -44,12 +47,21 @@ impl<T> Arena<T> {
                 let slot = &mut self.slots[index as usize];
                 debug_assert!(slot.value.is_none(), "a free slot holds nothing");
                 slot.value = Some(value);
-                Key { index, generation: slot.generation }
+                Key {
+                    index,
+                    generation: slot.generation,
+                }
             }
             None => {
                 let index = u32::try_from(self.slots.len()).expect("fewer than 2^32 entries");
-                self.slots.push(Slot { generation: 0, value: Some(value) });
-                Key { index, generation: 0 }
+                self.slots.push(Slot {
+                    generation: 0,
+                    value: Some(value),
+                });
+                Key {
+                    index,
+                    generation: 0,
+                }
             }
         }
     }
@@ -67,19 +79,30 @@ impl<T> Arena<T> {
 
     pub fn get(&self, key: Key) -> Option<&T> {
         let slot = self.slots.get(key.index())?;
-        if slot.generation == key.generation { slot.value.as_ref() } else { None }
+        if slot.generation == key.generation {
+            slot.value.as_ref()
+        } else {
+            None
+        }
     }
 
     pub fn get_mut(&mut self, key: Key) -> Option<&mut T> {
         let slot = self.slots.get_mut(key.index())?;
-        if slot.generation == key.generation { slot.value.as_mut() } else { None }
+        if slot.generation == key.generation {
+            slot.value.as_mut()
+        } else {
+            None
+        }
     }
 
     /// The key of what is at this place now.
     pub fn key_at(&self, index: usize) -> Option<Key> {
         let slot = self.slots.get(index)?;
         slot.value.as_ref()?;
-        Some(Key { index: index as u32, generation: slot.generation })
+        Some(Key {
+            index: index as u32,
+            generation: slot.generation,
+        })
     }
 
     pub fn len(&self) -> usize {

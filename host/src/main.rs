@@ -2,6 +2,7 @@
 #![allow(dead_code, unused_imports)]
 
 mod arena;
+mod gateway;
 mod http;
 mod scheduler;
 

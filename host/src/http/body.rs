@@ -87,15 +87,6 @@ impl BodyDecoder {
         self.state == State::Done
     }
 
-    /// Body bytes that are certain to come, where that is known.
-    pub fn remaining_bytes(&self) -> Option<u64> {
-        match self.state {
-            State::Length(missing) => Some(missing),
-            State::Done => Some(0),
-            _ => None,
-        }
-    }
-
     /// Looks at the next bytes of the connection, up to the end of one piece of body. Nothing is consumed once the
     /// body is done; otherwise a non-empty input always is, in part at least.
     pub fn decode(&mut self, input: &[u8]) -> Result<Decoded, Refusal> {

@@ -22,7 +22,10 @@ pub struct Admission<T> {
 
 impl<T> Default for Admission<T> {
     fn default() -> Admission<T> {
-        Admission { running: 0, waiting: VecDeque::new() }
+        Admission {
+            running: 0,
+            waiting: VecDeque::new(),
+        }
     }
 }
 
@@ -42,7 +45,10 @@ impl<T: PartialEq> Admission<T> {
 
     /// An invocation in progress has ended. The one that has waited longest is in progress now and is given out.
     pub fn leave(&mut self, concurrency_max: u32) -> Option<T> {
-        assert!(self.running > 0, "an invocation left that was not in progress");
+        assert!(
+            self.running > 0,
+            "an invocation left that was not in progress"
+        );
         self.running -= 1;
         if self.running >= concurrency_max {
             return None;
@@ -58,7 +64,11 @@ impl<T: PartialEq> Admission<T> {
 
     /// An invocation that waits is given up. Whether it was there.
     pub fn forget(&mut self, invocation: &T) -> bool {
-        match self.waiting.iter().position(|waiting| waiting == invocation) {
+        match self
+            .waiting
+            .iter()
+            .position(|waiting| waiting == invocation)
+        {
             Some(place) => {
                 self.waiting.remove(place);
                 true

@@ -62,7 +62,10 @@ impl<T> Default for RunQueue<T> {
 }
 
 fn level_of(used_ns: u64) -> usize {
-    LEVEL_ENDS_NS.iter().position(|end_ns| used_ns < *end_ns).unwrap_or(LEVELS - 1)
+    LEVEL_ENDS_NS
+        .iter()
+        .position(|end_ns| used_ns < *end_ns)
+        .unwrap_or(LEVELS - 1)
 }
 
 impl<T> RunQueue<T> {
@@ -173,7 +176,10 @@ mod tests {
             }
         }
         let share = hellos_ns / spinner_ns;
-        assert!((20..=30).contains(&share), "newcomers had {share} times the spinner's time");
+        assert!(
+            (20..=30).contains(&share),
+            "newcomers had {share} times the spinner's time"
+        );
     }
 
     #[test]

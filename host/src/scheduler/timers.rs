@@ -14,7 +14,9 @@ pub struct Timers<T> {
 
 impl<T: Ord> Default for Timers<T> {
     fn default() -> Timers<T> {
-        Timers { heap: BinaryHeap::new() }
+        Timers {
+            heap: BinaryHeap::new(),
+        }
     }
 }
 
