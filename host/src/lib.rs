@@ -7,4 +7,5 @@ pub mod arena;
 pub mod gateway;
 pub mod http;
 pub mod log;
+pub mod pool;
 pub mod scheduler;
