@@ -274,3 +274,43 @@ fn vectors_pass_through_blocks_locals_globals_and_calls() {
         );
     }
 }
+
+/// Several entries of one table go to the same block, which has to see the locals as they were at the branch.
+#[test]
+fn tables_of_branches_carry_locals_and_values() {
+    let engine = engine();
+    let mut instance = instance(
+        &engine,
+        r#"(module
+            (func (export "walk") (param $steps i32) (result i32 i32) (local $odd i32) (local $even i32)
+                (loop $next
+                    (block $done
+                        (block $two
+                            (block $one
+                                (br_table $two $one $two $one $two $one $done (local.get $steps)))
+                            (local.set $odd (i32.add (local.get $odd) (local.get $steps)))
+                            (local.set $steps (i32.sub (local.get $steps) (i32.const 1)))
+                            (br $next))
+                        (local.set $even (i32.add (local.get $even) (local.get $steps)))
+                        (local.set $steps (i32.sub (local.get $steps) (i32.const 1)))
+                        (br $next)))
+                (local.get $odd) (local.get $even))
+            (func (export "pick") (param i32) (result i32) (local $l i32)
+                (local.set $l (i32.const 100))
+                (block $a (result i32)
+                    (block $b (result i32)
+                        (br_table $b $a $b $a $a (i32.const 7) (local.get 0)))
+                    (local.set $l (i32.const 200))
+                    (i32.const 1) (i32.add))
+                (i32.add (local.get $l))))"#,
+    );
+    assert_eq!(call(&mut instance, "walk", &[5]).unwrap(), [9, 6]);
+    assert_eq!(call(&mut instance, "walk", &[9]).unwrap(), [0, 0]);
+    for (index, result) in [(0, 208), (1, 107), (2, 208), (3, 107), (4, 107), (99, 107)] {
+        assert_eq!(
+            call(&mut instance, "pick", &[index]).unwrap(),
+            [result],
+            "{index}"
+        );
+    }
+}
