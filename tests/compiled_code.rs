@@ -295,6 +295,17 @@ fn tables_of_branches_carry_locals_and_values() {
                         (local.set $steps (i32.sub (local.get $steps) (i32.const 1)))
                         (br $next)))
                 (local.get $odd) (local.get $even))
+            (func (export "merge") (param i32) (result i32) (local $l i32) (local $m i32) (local $n i32)
+                (block $end
+                    (block $t
+                        (local.set $l (i32.const 10))
+                        (br_if $t (i32.eqz (local.get 0)))
+                        (local.set $l (i32.const 20))
+                        (local.set $m (i32.const 300))
+                        (local.set $n (i32.const 4000))
+                        (br_table $t $t $end $t $end (local.get 0)))
+                    (local.set $l (i32.add (local.get $l) (i32.const 1))))
+                (i32.add (local.get $l) (i32.add (local.get $m) (local.get $n))))
             (func (export "pick") (param i32) (result i32) (local $l i32)
                 (local.set $l (i32.const 100))
                 (block $a (result i32)
@@ -306,6 +317,20 @@ fn tables_of_branches_carry_locals_and_values() {
     );
     assert_eq!(call(&mut instance, "walk", &[5]).unwrap(), [9, 6]);
     assert_eq!(call(&mut instance, "walk", &[9]).unwrap(), [0, 0]);
+    for (index, result) in [
+        (0, 11),
+        (1, 4321),
+        (2, 4320),
+        (3, 4321),
+        (4, 4320),
+        (9, 4320),
+    ] {
+        assert_eq!(
+            call(&mut instance, "merge", &[index]).unwrap(),
+            [result],
+            "{index}"
+        );
+    }
     for (index, result) in [(0, 208), (1, 107), (2, 208), (3, 107), (4, 107), (99, 107)] {
         assert_eq!(
             call(&mut instance, "pick", &[index]).unwrap(),
