@@ -4,3 +4,5 @@
 #![forbid(unsafe_code)]
 
 pub mod interface;
+pub mod options;
+pub mod run;
