@@ -3,6 +3,12 @@
 //! Dependencies point one way: `cli` -> `server` -> everything else; the rest know each other only through plain types.
 #![forbid(unsafe_code)]
 
+pub mod arena;
+pub mod gateway;
+pub mod http;
 pub mod interface;
+pub mod log;
 pub mod options;
+pub mod pool;
 pub mod run;
+pub mod scheduler;
