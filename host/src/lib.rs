@@ -8,5 +8,7 @@ pub mod gateway;
 pub mod http;
 pub mod interface;
 pub mod log;
+pub mod options;
 pub mod pool;
+pub mod run;
 pub mod scheduler;
