@@ -1,0 +1,12 @@
+//! The host side of Dormouse: gateway, scheduler, pool, function store, deployment and command line.
+//!
+//! Dependencies point one way: `cli` -> `server` -> everything else; the rest know each other only through plain types.
+#![forbid(unsafe_code)]
+
+pub mod admin;
+pub mod cli;
+pub mod deploy;
+pub mod metrics;
+pub mod options;
+pub mod store;
+pub mod units;
