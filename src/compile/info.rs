@@ -51,9 +51,18 @@ pub struct FunctionType {
 impl std::fmt::Display for FunctionType {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let list = |types: &[ValueType]| {
-            types.iter().map(ValueType::to_string).collect::<Vec<_>>().join(" ")
+            types
+                .iter()
+                .map(ValueType::to_string)
+                .collect::<Vec<_>>()
+                .join(" ")
         };
-        write!(f, "({}) -> ({})", list(&self.parameters), list(&self.results))
+        write!(
+            f,
+            "({}) -> ({})",
+            list(&self.parameters),
+            list(&self.results)
+        )
     }
 }
 
@@ -102,7 +111,10 @@ pub type ConstantExpression = Vec<ConstantInstruction>;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum SegmentMode {
     /// At instantiation, into this memory or table at this offset.
-    Active { target: u32, offset: ConstantExpression },
+    Active {
+        target: u32,
+        offset: ConstantExpression,
+    },
     Passive,
     Declared,
 }
@@ -193,7 +205,10 @@ pub struct ModuleInfo {
 impl ModuleInfo {
     /// The export of this name.
     pub fn export(&self, name: &str) -> Option<ExportKind> {
-        self.exports.iter().find(|export| export.name == name).map(|export| export.kind)
+        self.exports
+            .iter()
+            .find(|export| export.name == name)
+            .map(|export| export.kind)
     }
 
     /// The type of a function by its index.

@@ -1,0 +1,98 @@
+//! Which WebAssembly proposals are supported, and which one a refused module would have needed.
+//!
+//! A validation error of the supported set is only called "unsupported feature" when validating the module once more
+//! with one further proposal enabled gets past it; the answer then names that proposal.
+
+use super::error::CompileError;
+use wasmparser::{Validator, WasmFeatures};
+
+/// WebAssembly 2.0 with extended constant expressions.
+pub(super) const SUPPORTED: WasmFeatures = WasmFeatures::WASM2.union(WasmFeatures::EXTENDED_CONST);
+
+/// Proposals that are recognised in order to be refused by name.
+const PROPOSALS: [(WasmFeatures, &str); 18] = [
+    (WasmFeatures::RELAXED_SIMD, "the relaxed SIMD proposal"),
+    (WasmFeatures::THREADS, "the threads proposal"),
+    (
+        WasmFeatures::SHARED_EVERYTHING_THREADS.union(WasmFeatures::THREADS),
+        "the shared-everything-threads proposal",
+    ),
+    (WasmFeatures::TAIL_CALL, "the tail call proposal"),
+    (WasmFeatures::MULTI_MEMORY, "the multi-memory proposal"),
+    (WasmFeatures::MEMORY64, "the memory64 proposal"),
+    (WasmFeatures::EXCEPTIONS, "the exception handling proposal"),
+    (
+        WasmFeatures::LEGACY_EXCEPTIONS,
+        "the legacy exception handling proposal",
+    ),
+    (
+        WasmFeatures::FUNCTION_REFERENCES,
+        "the typed function references proposal",
+    ),
+    (
+        WasmFeatures::GC.union(WasmFeatures::FUNCTION_REFERENCES),
+        "the garbage collection proposal",
+    ),
+    (
+        WasmFeatures::CUSTOM_PAGE_SIZES,
+        "the custom page sizes proposal",
+    ),
+    (WasmFeatures::MEMORY_CONTROL, "the memory control proposal"),
+    (
+        WasmFeatures::STACK_SWITCHING
+            .union(WasmFeatures::FUNCTION_REFERENCES)
+            .union(WasmFeatures::EXCEPTIONS),
+        "the stack switching proposal",
+    ),
+    (
+        WasmFeatures::WIDE_ARITHMETIC,
+        "the wide arithmetic proposal",
+    ),
+    (
+        WasmFeatures::CUSTOM_DESCRIPTORS
+            .union(WasmFeatures::GC)
+            .union(WasmFeatures::FUNCTION_REFERENCES),
+        "the custom descriptors proposal",
+    ),
+    (
+        WasmFeatures::COMPACT_IMPORTS,
+        "the compact import section proposal",
+    ),
+    (WasmFeatures::COMPONENT_MODEL, "the component model"),
+    (
+        WasmFeatures::EXCEPTIONS
+            .union(WasmFeatures::GC)
+            .union(WasmFeatures::FUNCTION_REFERENCES),
+        "the exception handling and garbage collection proposals",
+    ),
+];
+
+/// Explains why `wasm` is not valid under the supported features.
+pub(super) fn explain(wasm: &[u8], error: &wasmparser::Error) -> CompileError {
+    let (message, offset) = (error.message().to_string(), error.offset());
+    // A component has another version number in its header; no feature of a module explains it.
+    if wasm.len() >= 8 && wasm[4..8] == [0x0d, 0, 1, 0] {
+        return unsupported("the component model", message, 4);
+    }
+    let gets_past =
+        |features: WasmFeatures| match Validator::new_with_features(SUPPORTED.union(features))
+            .validate_all(wasm)
+        {
+            Ok(_) => true,
+            Err(other) => other.offset() > offset,
+        };
+    for (features, name) in PROPOSALS {
+        if gets_past(features) {
+            return unsupported(name, message, offset);
+        }
+    }
+    CompileError::Invalid { message, offset }
+}
+
+fn unsupported(feature: &str, message: String, offset: usize) -> CompileError {
+    CompileError::Unsupported {
+        feature: feature.to_string(),
+        message,
+        offset,
+    }
+}

@@ -1,0 +1,451 @@
+//! Validation and everything of a module except its function bodies.
+//!
+//! Sections are validated as they are read, before anything is taken from them; function bodies are handed on with the
+//! validator each needs, so that they can be validated and translated in one pass, in parallel.
+
+use super::CompileOptions;
+use super::error::CompileError;
+use super::features;
+use super::info::*;
+use crate::layout::InstanceLayout;
+use std::borrow::Cow;
+use std::collections::HashMap;
+use wasmparser::{
+    ConstExpr, DataKind, ElementItems, ElementKind, ExternalKind, FuncToValidate, FunctionBody,
+    KnownCustom, Name, Operator, Parser, Payload, RefType, TableInit, TypeRef, ValType,
+    ValidPayload, Validator, ValidatorResources,
+};
+
+/// The most bytes a module may have: offsets into it are 32 bits wide in the artifact.
+pub const WASM_BYTES_MAX: usize = 1 << 30;
+
+/// A function body with the validator it has to pass.
+pub(super) struct Body<'a> {
+    pub validator: FuncToValidate<ValidatorResources>,
+    pub body: FunctionBody<'a>,
+}
+
+/// A module whose sections are valid; its bodies are still to be validated.
+pub(super) struct Module<'a> {
+    /// Everything but code offsets.
+    pub info: ModuleInfo,
+    pub bodies: Vec<Body<'a>>,
+    /// Names of functions by their index: from the name section, an export or an import.
+    pub names: Vec<Option<Cow<'a, str>>>,
+    /// The bytes of data segments, in order.
+    pub data: Vec<&'a [u8]>,
+}
+
+/// Reads a module. Validation errors of sections are explained, those of bodies are left to their validators.
+pub(super) fn parse<'a>(
+    wasm: &'a [u8],
+    options: &CompileOptions,
+) -> Result<Module<'a>, CompileError> {
+    if wasm.len() > WASM_BYTES_MAX {
+        return Err(CompileError::TooLarge {
+            what: "the module",
+            bytes: wasm.len() as u64,
+            limit: WASM_BYTES_MAX as u64,
+        });
+    }
+    let mut reader = ModuleReader {
+        module: Module {
+            info: ModuleInfo::default(),
+            bodies: Vec::new(),
+            names: Vec::new(),
+            data: Vec::new(),
+        },
+        data_bytes: 0,
+        import_error: None,
+    };
+    reader
+        .read(wasm)
+        .map_err(|error| features::explain(wasm, &error))?;
+    if let Some(error) = reader.import_error {
+        return Err(error);
+    }
+    let mut module = reader.module;
+    module.names.resize(module.info.functions.len(), None);
+    module.name_by_exports_and_imports();
+    module.lay_out(options)?;
+    Ok(module)
+}
+
+struct ModuleReader<'a> {
+    module: Module<'a>,
+    data_bytes: u64,
+    /// The first import that is not a function. Reported once all sections are known to be valid.
+    import_error: Option<CompileError>,
+}
+
+impl<'a> ModuleReader<'a> {
+    fn read(&mut self, wasm: &'a [u8]) -> wasmparser::Result<()> {
+        let mut validator = Validator::new_with_features(features::SUPPORTED);
+        let mut parser = Parser::new(0);
+        parser.set_features(features::SUPPORTED);
+        for payload in parser.parse_all(wasm) {
+            let payload = payload?;
+            if let ValidPayload::Func(validator, body) = validator.payload(&payload)? {
+                self.module.bodies.push(Body { validator, body });
+            }
+            self.payload(payload)?;
+        }
+        Ok(())
+    }
+
+    fn payload(&mut self, payload: Payload<'a>) -> wasmparser::Result<()> {
+        let info = &mut self.module.info;
+        match payload {
+            Payload::TypeSection(types) => {
+                let mut ids = HashMap::new();
+                for ty in types.into_iter_err_on_gc_types() {
+                    let ty = ty?;
+                    let ty = FunctionType {
+                        parameters: ty.params().iter().map(|ty| value_type(*ty)).collect(),
+                        results: ty.results().iter().map(|ty| value_type(*ty)).collect(),
+                    };
+                    let next = ids.len() as u32 + 1;
+                    info.signature_ids
+                        .push(*ids.entry(ty.clone()).or_insert(next));
+                    info.types.push(ty);
+                }
+            }
+            Payload::ImportSection(imports) => {
+                for import in imports.into_imports_with_offsets() {
+                    let (offset, import) = import?;
+                    self.import(offset, import);
+                }
+            }
+            Payload::FunctionSection(functions) => {
+                for type_index in functions {
+                    info.functions.push(FunctionInfo {
+                        type_index: type_index?,
+                        code_offset: 0,
+                        code_bytes: 0,
+                    });
+                }
+            }
+            Payload::TableSection(tables) => {
+                for table in tables {
+                    let table = table?;
+                    info.tables.push(table_type(table.ty));
+                    info.table_initializers.push(match table.init {
+                        TableInit::RefNull => None,
+                        TableInit::Expr(expression) => Some(constant_expression(&expression)?),
+                    });
+                }
+            }
+            Payload::MemorySection(memories) => {
+                for memory in memories {
+                    info.memory = Some(memory_limits(memory?));
+                }
+            }
+            Payload::GlobalSection(globals) => {
+                for global in globals {
+                    let global = global?;
+                    info.globals.push(global_type(global.ty));
+                    info.global_initializers
+                        .push(constant_expression(&global.init_expr)?);
+                }
+            }
+            Payload::ExportSection(exports) => {
+                for export in exports {
+                    let export = export?;
+                    let kind = match export.kind {
+                        ExternalKind::Func => ExportKind::Function(export.index),
+                        ExternalKind::Table => ExportKind::Table(export.index),
+                        ExternalKind::Memory => ExportKind::Memory(export.index),
+                        ExternalKind::Global => ExportKind::Global(export.index),
+                        other => unreachable!("validated away: export of {other:?}"),
+                    };
+                    info.exports.push(Export {
+                        name: export.name.to_string(),
+                        kind,
+                    });
+                }
+            }
+            Payload::StartSection { func, .. } => info.start = Some(func),
+            Payload::ElementSection(segments) => {
+                for segment in segments {
+                    let segment = segment?;
+                    let mode = match segment.kind {
+                        ElementKind::Passive => SegmentMode::Passive,
+                        ElementKind::Declared => SegmentMode::Declared,
+                        ElementKind::Active {
+                            table_index,
+                            offset_expr,
+                        } => SegmentMode::Active {
+                            target: table_index.unwrap_or(0),
+                            offset: constant_expression(&offset_expr)?,
+                        },
+                    };
+                    let elements = match segment.items {
+                        ElementItems::Functions(functions) => functions
+                            .into_iter()
+                            .map(|function| Ok(vec![ConstantInstruction::RefFunc(function?)]))
+                            .collect::<wasmparser::Result<_>>()?,
+                        ElementItems::Expressions(_, expressions) => expressions
+                            .into_iter()
+                            .map(|expression| constant_expression(&expression?))
+                            .collect::<wasmparser::Result<_>>()?,
+                    };
+                    info.elements.push(ElementSegment { mode, elements });
+                }
+            }
+            Payload::DataSection(segments) => {
+                for segment in segments {
+                    let segment = segment?;
+                    let mode = match segment.kind {
+                        DataKind::Passive => SegmentMode::Passive,
+                        DataKind::Active {
+                            memory_index,
+                            offset_expr,
+                        } => SegmentMode::Active {
+                            target: memory_index,
+                            offset: constant_expression(&offset_expr)?,
+                        },
+                    };
+                    let bytes = segment.data.len() as u64;
+                    info.data.push(DataSegment {
+                        mode,
+                        start: self.data_bytes,
+                        bytes,
+                    });
+                    self.module.data.push(segment.data);
+                    self.data_bytes += bytes;
+                }
+            }
+            Payload::CustomSection(section) => {
+                if let KnownCustom::Name(names) = section.as_known() {
+                    self.module.read_names(names);
+                }
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn import(&mut self, offset: usize, import: wasmparser::Import<'a>) {
+        let info = &mut self.module.info;
+        let (kind, unsupported) = match import.ty {
+            TypeRef::Func(type_index) | TypeRef::FuncExact(type_index) => {
+                info.functions.push(FunctionInfo {
+                    type_index,
+                    code_offset: 0,
+                    code_bytes: 0,
+                });
+                info.imported_functions += 1;
+                (ImportKind::Function { type_index }, None)
+            }
+            TypeRef::Table(ty) => {
+                let ty = table_type(ty);
+                info.tables.push(ty);
+                (ImportKind::Table(ty), Some("table"))
+            }
+            TypeRef::Memory(ty) => {
+                let limits = memory_limits(ty);
+                info.memory = Some(limits);
+                (ImportKind::Memory(limits), Some("memory"))
+            }
+            TypeRef::Global(ty) => {
+                let ty = global_type(ty);
+                info.globals.push(ty);
+                info.imported_globals += 1;
+                (ImportKind::Global(ty), Some("global"))
+            }
+            TypeRef::Tag(_) => unreachable!("validated away: import of a tag"),
+        };
+        if let Some(kind) = unsupported {
+            self.import_error
+                .get_or_insert(CompileError::UnsupportedImport {
+                    module: import.module.to_string(),
+                    name: import.name.to_string(),
+                    kind,
+                    offset,
+                });
+        }
+        info.imports.push(Import {
+            module: import.module.to_string(),
+            name: import.name.to_string(),
+            kind,
+        });
+    }
+}
+
+impl<'a> Module<'a> {
+    /// Takes function names from the name section. It is not part of what makes a module valid: what is wrong in it is
+    /// passed over.
+    fn read_names(&mut self, names: wasmparser::NameSectionReader<'a>) {
+        self.names.resize(self.info.functions.len(), None);
+        for subsection in names {
+            let Ok(Name::Function(map)) = subsection else {
+                continue;
+            };
+            for naming in map {
+                let Ok(naming) = naming else { break };
+                self.name(naming.index, naming.name);
+            }
+        }
+    }
+
+    fn name(&mut self, function: u32, name: impl Into<Cow<'a, str>>) {
+        if let Some(slot) = self.names.get_mut(function as usize) {
+            slot.get_or_insert(name.into());
+        }
+    }
+
+    /// Names the functions that the name section does not.
+    fn name_by_exports_and_imports(&mut self) {
+        for export in std::mem::take(&mut self.info.exports) {
+            if let ExportKind::Function(function) = export.kind {
+                self.name(function, export.name.clone());
+            }
+            self.info.exports.push(export);
+        }
+        let imports = self
+            .info
+            .imports
+            .iter()
+            .filter_map(|import| match import.kind {
+                ImportKind::Function { .. } => Some(format!("{}.{}", import.module, import.name)),
+                _ => None,
+            });
+        for (slot, name) in self.names.iter_mut().zip(imports) {
+            slot.get_or_insert(Cow::Owned(name));
+        }
+    }
+
+    /// Places globals, tables, flags and memory.
+    fn lay_out(&mut self, options: &CompileOptions) -> Result<(), CompileError> {
+        let grown = self.grown_tables();
+        let mut capacities = Vec::new();
+        for (index, table) in self.info.tables.iter().enumerate() {
+            let limit = u64::from(options.table_elements_max);
+            let minimum = table.limits.minimum;
+            if minimum > limit {
+                return Err(CompileError::TableTooLarge {
+                    table: index as u32,
+                    minimum,
+                    limit: options.table_elements_max,
+                });
+            }
+            let maximum = table.limits.maximum.unwrap_or(u64::MAX);
+            let capacity = if grown[index] {
+                maximum.min(limit).max(minimum)
+            } else {
+                minimum
+            };
+            capacities.push(capacity as u32);
+        }
+        let global_bytes = self.info.globals.iter().map(|global| match global.value {
+            ValueType::V128 => 16,
+            _ => 8,
+        });
+        self.info.layout = InstanceLayout::new(
+            global_bytes,
+            capacities,
+            self.info.data.len() as u32,
+            self.info.elements.len() as u32,
+        )?;
+        Ok(())
+    }
+
+    /// Which tables may grow: those with room above their minimum that some `table.grow` names. Bodies are only
+    /// scanned when there is such a table.
+    fn grown_tables(&self) -> Vec<bool> {
+        let mut grown = vec![false; self.info.tables.len()];
+        let growable = |table: &TableType| table.limits.maximum != Some(table.limits.minimum);
+        if !self.info.tables.iter().any(growable) {
+            return grown;
+        }
+        for body in &self.bodies {
+            let Ok(mut operators) = body.body.get_operators_reader() else {
+                continue;
+            };
+            while !operators.eof() {
+                // An invalid body is reported when it is translated.
+                let Ok(operator) = operators.read() else {
+                    break;
+                };
+                if let Operator::TableGrow { table } = operator
+                    && let Some(flag) = grown.get_mut(table as usize)
+                {
+                    *flag = growable(&self.info.tables[table as usize]);
+                }
+            }
+        }
+        grown
+    }
+}
+
+pub(super) fn value_type(ty: ValType) -> ValueType {
+    match ty {
+        ValType::I32 => ValueType::I32,
+        ValType::I64 => ValueType::I64,
+        ValType::F32 => ValueType::F32,
+        ValType::F64 => ValueType::F64,
+        ValType::V128 => ValueType::V128,
+        ValType::Ref(ty) => reference_type(ty),
+    }
+}
+
+fn reference_type(ty: RefType) -> ValueType {
+    if ty == RefType::FUNCREF {
+        ValueType::FuncRef
+    } else if ty == RefType::EXTERNREF {
+        ValueType::ExternRef
+    } else {
+        unreachable!("validated away: reference type {ty:?}")
+    }
+}
+
+fn table_type(ty: wasmparser::TableType) -> TableType {
+    TableType {
+        element: reference_type(ty.element_type),
+        limits: Limits {
+            minimum: ty.initial,
+            maximum: ty.maximum,
+        },
+    }
+}
+
+fn memory_limits(ty: wasmparser::MemoryType) -> Limits {
+    debug_assert!(!ty.memory64 && !ty.shared && ty.page_size_log2.is_none());
+    Limits {
+        minimum: ty.initial,
+        maximum: ty.maximum,
+    }
+}
+
+fn global_type(ty: wasmparser::GlobalType) -> GlobalType {
+    GlobalType {
+        value: value_type(ty.content_type),
+        mutable: ty.mutable,
+    }
+}
+
+/// A validated constant expression, without its `end`.
+fn constant_expression(expression: &ConstExpr<'_>) -> wasmparser::Result<ConstantExpression> {
+    let mut instructions = Vec::new();
+    for operator in expression.get_operators_reader() {
+        instructions.push(match operator? {
+            Operator::I32Const { value } => ConstantInstruction::Const(value as u32 as u64),
+            Operator::I64Const { value } => ConstantInstruction::Const(value as u64),
+            Operator::F32Const { value } => ConstantInstruction::Const(value.bits().into()),
+            Operator::F64Const { value } => ConstantInstruction::Const(value.bits()),
+            Operator::V128Const { value } => ConstantInstruction::V128(*value.bytes()),
+            Operator::RefNull { .. } => ConstantInstruction::RefNull,
+            Operator::RefFunc { function_index } => ConstantInstruction::RefFunc(function_index),
+            Operator::GlobalGet { global_index } => ConstantInstruction::GlobalGet(global_index),
+            Operator::I32Add => ConstantInstruction::I32Add,
+            Operator::I32Sub => ConstantInstruction::I32Sub,
+            Operator::I32Mul => ConstantInstruction::I32Mul,
+            Operator::I64Add => ConstantInstruction::I64Add,
+            Operator::I64Sub => ConstantInstruction::I64Sub,
+            Operator::I64Mul => ConstantInstruction::I64Mul,
+            Operator::End => break,
+            other => unreachable!("validated away: {other:?} in a constant expression"),
+        });
+    }
+    Ok(instructions)
+}

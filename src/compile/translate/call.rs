@@ -1,0 +1,106 @@
+//! Calls, direct and through tables.
+
+use super::signature::guest_signature;
+use super::{Region, Translator};
+use crate::compile::trap::TrapKind;
+use cranelift_codegen::ir::condcodes::IntCC;
+use cranelift_codegen::ir::{Inst, InstBuilder, MemFlagsData, SigRef, Value, types};
+use wasmparser::Operator;
+
+/// Answers whether the operator was one of this family.
+pub(super) fn translate(t: &mut Translator, operator: &Operator<'_>) -> bool {
+    match operator {
+        Operator::Call { function_index } => t.call(*function_index),
+        Operator::CallIndirect {
+            type_index,
+            table_index,
+        } => {
+            t.call_indirect(*type_index, *table_index);
+        }
+        _ => return false,
+    }
+    true
+}
+
+impl Translator<'_> {
+    fn call(&mut self, index: u32) {
+        let parameters = self.info.function_type(index).parameters.len();
+        let arguments = self.call_arguments(parameters);
+        let function = self.function(index);
+        let call = self.builder.ins().call(function, &arguments);
+        self.push_results(call);
+    }
+
+    fn call_indirect(&mut self, type_index: u32, table: u32) {
+        let index = self.pop();
+        let code = self.checked_callee(type_index, table, index);
+        let parameters = self.info.types[type_index as usize].parameters.len();
+        let arguments = self.call_arguments(parameters);
+        let signature = self.signature(type_index);
+        let call = self
+            .builder
+            .ins()
+            .call_indirect(signature, code, &arguments);
+        self.push_results(call);
+    }
+
+    /// The address of the function in a table's element, after checking that it is one of this type.
+    ///
+    /// The entry is loaded once: `code offset | signature id << 32`. A null reference has signature id 0, which is no
+    /// type's, so one comparison tells both null and other types; which of the two it was is found out in a cold block.
+    fn checked_callee(&mut self, type_index: u32, table: u32, index: Value) -> Value {
+        let address = self.table_entry_address(table, index);
+        let flags = MemFlagsData::new()
+            .with_aligned()
+            .with_trap_code(Some(TrapKind::UndefinedElement.code()));
+        let flags = self.in_region(flags, Region::Table);
+        let entry = self.builder.ins().load(types::I64, flags, address, 0);
+
+        let expected = i64::from(self.info.signature_ids[type_index as usize]);
+        let id = self.builder.ins().ushr_imm_u(entry, 32);
+        let id = self.builder.ins().ireduce(types::I32, id);
+        let mismatch = self.builder.ins().icmp_imm_u(IntCC::NotEqual, id, expected);
+        let (wrong, right) = (self.builder.create_block(), self.builder.create_block());
+        self.builder.ins().brif(mismatch, wrong, &[], right, &[]);
+
+        self.builder.switch_to_block(wrong);
+        self.builder.seal_block(wrong);
+        self.builder.set_cold_block(wrong);
+        self.builder
+            .ins()
+            .trapz(entry, TrapKind::IndirectCallToNull.code());
+        self.builder.ins().trap(TrapKind::BadSignature.code());
+
+        self.builder.switch_to_block(right);
+        self.builder.seal_block(right);
+        let offset = self.builder.ins().ireduce(types::I32, entry);
+        let offset = self.word(offset);
+        let base = self.text_base();
+        self.builder.ins().iadd(base, offset)
+    }
+
+    /// Takes a call's arguments from the stack; the vmctx goes first.
+    fn call_arguments(&mut self, parameters: usize) -> Vec<Value> {
+        let mut arguments = vec![self.vmctx];
+        arguments.extend(self.canonical_top(parameters));
+        self.stack.truncate(self.stack.len() - parameters);
+        arguments
+    }
+
+    fn push_results(&mut self, call: Inst) {
+        self.stack
+            .extend_from_slice(self.builder.inst_results(call));
+    }
+
+    fn signature(&mut self, type_index: u32) -> SigRef {
+        // Equal types share one signature, also in the CLIF function.
+        let id = self.info.signature_ids[type_index as usize];
+        if let Some(signature) = self.signatures.get(&id) {
+            return *signature;
+        }
+        let signature = guest_signature(&self.info.types[type_index as usize]);
+        let signature = self.builder.import_signature(signature);
+        self.signatures.insert(id, signature);
+        signature
+    }
+}

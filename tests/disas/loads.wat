@@ -1,0 +1,20 @@
+;; A load or store is one instruction: [vmctx + index + constant].
+(module
+  (memory 1)
+  (func (param i32) (result i32) (i32.load (local.get 0)))
+  (func (param i32) (result i32) (i32.load offset=1234 (local.get 0)))
+  (func (param i32) (result i64) (i64.load (local.get 0)))
+  (func (param i32) (result f32) (f32.load (local.get 0)))
+  (func (param i32) (result f64) (f64.load (local.get 0)))
+  (func (param i32) (result i32) (i32.load8_u (local.get 0)))
+  (func (param i32) (result i32) (i32.load8_s (local.get 0)))
+  (func (param i32) (result i64) (i64.load16_s (local.get 0)))
+  (func (param i32) (result i64) (i64.load32_u (local.get 0)))
+  (func (param i32 i32) (i32.store (local.get 0) (local.get 1)))
+  (func (param i32 i64) (i64.store offset=8 (local.get 0) (local.get 1)))
+  (func (param i32 i32) (i32.store8 (local.get 0) (local.get 1)))
+  (func (param i32 i64) (i64.store16 (local.get 0) (local.get 1)))
+  (func (param i32 f64) (f64.store (local.get 0) (local.get 1)))
+  ;; The index wraps at 32 bits, so its addition stays its own instruction.
+  (func (param i32) (result i32) (i32.load (i32.add (local.get 0) (i32.const 16))))
+)
