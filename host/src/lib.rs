@@ -6,6 +6,7 @@
 pub mod admin;
 pub mod cli;
 pub mod deploy;
+pub mod interface;
 pub mod metrics;
 pub mod options;
 pub mod store;

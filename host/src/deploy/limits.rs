@@ -30,7 +30,9 @@ pub fn apply(config: &FunctionConfig, server: u32) -> io::Result<()> {
     }
     let limit = |resource, value| setrlimit(resource, Rlimit { current: Some(value), maximum: Some(value) });
     limit(Resource::Core, 0)?;
-    limit(Resource::Cpu, CPU_TIME.as_secs())?;
+    // SIGXCPU at the first limit says why the worker died; the second is never reached.
+    let cpu = Rlimit { current: Some(CPU_TIME.as_secs()), maximum: Some(CPU_TIME.as_secs() + 1) };
+    setrlimit(Resource::Cpu, cpu)?;
     limit(Resource::Fsize, config.memory_bytes + FILE_BYTES)?;
     limit(Resource::Data, config.memory_bytes + COMPILER_MEMORY_BYTES)?;
     // Serving comes first.

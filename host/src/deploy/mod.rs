@@ -24,7 +24,7 @@ use job::{Job, JobDirectory};
 use process::{Progress, WorkerProcess};
 use std::collections::VecDeque;
 use std::fs;
-use std::os::fd::RawFd;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -157,6 +157,27 @@ impl Deployments {
         Ok(self.enqueue(directory, job))
     }
 
+    /// The same, unless the very same is current already and nothing is about to change that: then it does nothing and costs
+    /// no more than a hash.
+    pub fn submit_unless_kept(
+        &mut self,
+        store: &Store,
+        name: FunctionName,
+        config: FunctionConfig,
+        module: &[u8],
+    ) -> Result<Option<DeploymentId>, DeployError> {
+        let is_current = store.function(name.as_str()).is_some_and(|function| {
+            let current = function.current();
+            current.config == config
+                && current.compiler == compiler()
+                && current.id == version_id(module, &config)
+        });
+        if is_current && !self.is_busy(name.as_str()) {
+            return Ok(None);
+        }
+        self.submit(store, name, config, module).map(Some)
+    }
+
     fn enqueue(&mut self, directory: PathBuf, job: Job) -> DeploymentId {
         let id = DeploymentId(self.next_id);
         self.next_id += 1;
@@ -177,6 +198,11 @@ impl Deployments {
 
     pub fn is_empty(&self) -> bool {
         self.len() == 0
+    }
+
+    /// The file descriptors of all deployments that run.
+    pub fn fds(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
+        self.running.iter().map(|running| running.process.as_fd())
     }
 
     /// When [`poll`](Self::poll) is due even if no file descriptor is ready.
@@ -219,7 +245,7 @@ impl Deployments {
             }
             match self.start(&waiting, store, now) {
                 Ok(process) => {
-                    turn.started.push((waiting.id, process.fd()));
+                    turn.started.push((waiting.id, process.as_fd().as_raw_fd()));
                     self.running.push(Running {
                         id: waiting.id,
                         directory: waiting.directory,
@@ -240,7 +266,7 @@ impl Deployments {
         let staged = JobDirectory(&waiting.directory);
         let json = serde_json::to_vec(&waiting.job).expect("a job is plain data");
         fs::write(staged.job(), json).map_err(StoreError::io("cannot write", &staged.job()))?;
-        WorkerProcess::start(&self.program, &waiting.directory, store.lock(), now + self.wall_time)
+        WorkerProcess::start(&self.program, &waiting.directory, store.lock(), now, self.wall_time)
             .map_err(DeployError::Worker)
     }
 }

@@ -4,14 +4,13 @@
 
 use super::error::{Crash, DeployError};
 use super::job::{Answer, JobDirectory};
-use super::limits;
 use std::fs::{self, File};
 use std::io::{self, Read};
-use std::os::fd::{AsRawFd, RawFd};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// The longest answer that is read.
 const ANSWER_BYTES_MAX: usize = 1 << 20;
@@ -25,6 +24,7 @@ pub struct WorkerProcess {
     answer: Vec<u8>,
     directory: PathBuf,
     deadline: Instant,
+    wall_time: Duration,
     killed: bool,
 }
 
@@ -37,7 +37,13 @@ pub enum Progress {
 impl WorkerProcess {
     /// Starts the program on a job's directory. The child holds the store's lock as its stdin, so that a server that is
     /// restarted does not open the store before the last worker is gone.
-    pub fn start(program: &Path, directory: &Path, lock: &File, deadline: Instant) -> io::Result<WorkerProcess> {
+    pub fn start(
+        program: &Path,
+        directory: &Path,
+        lock: &File,
+        now: Instant,
+        wall_time: Duration,
+    ) -> io::Result<WorkerProcess> {
         let log = File::create(JobDirectory(directory).log())?;
         let mut child = Command::new(program)
             .arg0("dormouse")
@@ -54,17 +60,13 @@ impl WorkerProcess {
             stdout,
             answer: Vec::new(),
             directory: directory.to_owned(),
-            deadline,
+            deadline: now + wall_time,
+            wall_time,
             killed: false,
         };
         let flags = rustix::fs::fcntl_getfl(&process.stdout)?;
         rustix::fs::fcntl_setfl(&process.stdout, flags | rustix::fs::OFlags::NONBLOCK)?;
         Ok(process)
-    }
-
-    /// What becomes readable when there is something to do.
-    pub fn fd(&self) -> RawFd {
-        self.stdout.as_raw_fd()
     }
 
     /// When the worker will be killed; nothing when it has been.
@@ -110,8 +112,7 @@ impl WorkerProcess {
             return Ok(answer);
         }
         if self.killed {
-            let started = self.deadline - limits::WALL_TIME;
-            return Err(DeployError::TimedOut { limit: self.deadline.saturating_duration_since(started) });
+            return Err(DeployError::TimedOut { limit: self.wall_time });
         }
         let log = self.last_words();
         Err(DeployError::Crashed { crash: crash(status, &log), log })
@@ -124,6 +125,13 @@ impl WorkerProcess {
         let text = String::from_utf8_lossy(end);
         let lines: Vec<_> = text.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
         lines.join("; ")
+    }
+}
+
+/// What becomes readable when there is something to do.
+impl AsFd for WorkerProcess {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.stdout.as_fd()
     }
 }
 
