@@ -52,8 +52,7 @@ pub const GUARD_BYTES: u64 = 32 << 20;
 
 /// The distance between two slots. A multiple of 2 MiB, so that the header, the globals and the start of memory of a
 /// slot share one page of page-table entries.
-pub const SLOT_BYTES: u64 =
-    MEMORY_RESERVED_BYTES + GUARD_BYTES + STATE_BYTES_MAX + (16 << 20);
+pub const SLOT_BYTES: u64 = MEMORY_RESERVED_BYTES + GUARD_BYTES + STATE_BYTES_MAX + (16 << 20);
 
 const _: () = {
     assert!(HEADER_BYTES.is_multiple_of(PAGE_BYTES));

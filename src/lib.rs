@@ -4,3 +4,12 @@
 
 pub mod compile;
 pub mod layout;
+mod sandbox;
+mod snapshot;
+
+pub use sandbox::{
+    Callable, Caller, Engine, EngineError, EngineOptions, Frame, HostFunction, HostResult,
+    HostValue, Imports, Instance, InstantiateError, IntoHostFunction, Limit, Limits, LinkError,
+    Linked, LoadError, Module, Progress, Reason, Stop, Trap, TrapKind, Unresolved,
+};
+pub use snapshot::{Image, ImageError, ImageReport, ResetError, ResetReport, RestoreError};

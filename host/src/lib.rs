@@ -4,10 +4,16 @@
 #![forbid(unsafe_code)]
 
 pub mod admin;
+pub mod arena;
 pub mod cli;
 pub mod deploy;
+pub mod gateway;
+pub mod http;
 pub mod interface;
+pub mod log;
 pub mod metrics;
 pub mod options;
+pub mod pool;
+pub mod scheduler;
 pub mod store;
 pub mod units;

@@ -464,6 +464,13 @@ impl<'a> Artifact<'a> {
     }
 
     /// What to keep beside the bytes.
+    /// The checksum, which identifies the artifact: an image is tied to it.
+    pub fn checksum(&self) -> [u8; 32] {
+        self.bytes[CHECKSUM_AT..CHECKSUM_AT + 32]
+            .try_into()
+            .expect("32 bytes")
+    }
+
     pub fn index(&self) -> ArtifactIndex {
         self.index
     }

@@ -16,7 +16,7 @@ pub mod info;
 mod native;
 mod parse;
 mod translate;
-mod trap;
+pub mod trap;
 
 pub use error::CompileError;
 pub use native::CompiledFunction;

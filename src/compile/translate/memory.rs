@@ -106,7 +106,7 @@ impl Translator<'_> {
         (address, 0, flags)
     }
 
-    fn load(&mut self, ty: Type, memarg: &MemArg) {
+    pub(super) fn load(&mut self, ty: Type, memarg: &MemArg) {
         let index = self.pop();
         let (base, offset, flags) = self.heap_address(index, memarg.offset, ty.bytes().into());
         let value = self.builder.ins().load(ty, flags, base, offset);
@@ -129,7 +129,7 @@ impl Translator<'_> {
         self.push(value);
     }
 
-    fn store(&mut self, bytes: u64, memarg: &MemArg) {
+    pub(super) fn store(&mut self, bytes: u64, memarg: &MemArg) {
         let (index, value) = self.pop2();
         let (base, offset, flags) = self.heap_address(index, memarg.offset, bytes);
         let whole = u64::from(self.type_of(value).bytes()) == bytes;

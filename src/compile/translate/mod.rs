@@ -15,6 +15,7 @@ mod convert;
 mod memory;
 mod numeric;
 mod signature;
+mod simd;
 mod stub;
 mod table;
 mod variable;
@@ -164,7 +165,8 @@ impl<'a> Translator<'a> {
             || numeric::translate(self, operator)
             || convert::translate(self, operator)
             || call::translate(self, operator)
-            || table::translate(self, operator);
+            || table::translate(self, operator)
+            || simd::translate(self, operator);
         if known {
             return Ok(());
         }
@@ -217,19 +219,19 @@ impl<'a> Translator<'a> {
         match ty {
             ValueType::F32 => self.builder.ins().f32const(0.0),
             ValueType::F64 => self.builder.ins().f64const(0.0),
-            ValueType::V128 => self.vector_constant([0; 16]),
+            ValueType::V128 => self.vector_constant(types::I8X16, [0; 16]),
             other => self.builder.ins().iconst(clif_type(other), 0),
         }
     }
 
-    fn vector_constant(&mut self, bytes: [u8; 16]) -> Value {
+    fn vector_constant(&mut self, lanes: Type, bytes: [u8; 16]) -> Value {
         let constant = self
             .builder
             .func
             .dfg
             .constants
             .insert(bytes.to_vec().into());
-        self.builder.ins().vconst(types::I8X16, constant)
+        self.builder.ins().vconst(lanes, constant)
     }
 
     fn declare_local(&mut self, ty: ValueType, value: Option<Value>) {

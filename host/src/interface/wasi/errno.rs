@@ -1,0 +1,97 @@
+//! Error numbers of WASI preview 1 (`errno` in `wasi_snapshot_preview1.witx`) and what Linux's become.
+
+/// An error number as the guest sees it. The discriminants are the ABI; success is 0 and has no name
+/// here, and those that nothing gives are absent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u16)]
+pub enum Errno {
+    TooBig = 1,
+    Access = 2,
+    Again = 6,
+    BadDescriptor = 8,
+    Busy = 10,
+    Quota = 19,
+    Exists = 20,
+    Fault = 21,
+    FileTooBig = 22,
+    IllegalSequence = 25,
+    Interrupted = 27,
+    Invalid = 28,
+    Io = 29,
+    IsDirectory = 31,
+    Loop = 32,
+    TooManyFiles = 33,
+    TooManyLinks = 34,
+    NameTooLong = 37,
+    TooManyFilesInSystem = 41,
+    NoDevice = 43,
+    NoEntry = 44,
+    NoMemory = 48,
+    NoSpace = 51,
+    NoSystemCall = 52,
+    NotDirectory = 54,
+    NotEmpty = 55,
+    NotSocket = 57,
+    NotSupported = 58,
+    NotTerminal = 59,
+    NoDeviceOrAddress = 60,
+    Overflow = 61,
+    NotPermitted = 63,
+    Pipe = 64,
+    Range = 68,
+    ReadOnly = 69,
+    NotSeekable = 70,
+    Stale = 72,
+    TextBusy = 74,
+    CrossDevice = 75,
+    NotCapable = 76,
+}
+
+impl From<rustix::io::Errno> for Errno {
+    fn from(errno: rustix::io::Errno) -> Errno {
+        use rustix::io::Errno as Host;
+        match errno {
+            Host::TOOBIG => Errno::TooBig,
+            Host::ACCESS => Errno::Access,
+            Host::AGAIN => Errno::Again,
+            Host::BADF => Errno::BadDescriptor,
+            Host::BUSY => Errno::Busy,
+            Host::DQUOT => Errno::Quota,
+            Host::EXIST => Errno::Exists,
+            Host::FAULT => Errno::Fault,
+            Host::FBIG => Errno::FileTooBig,
+            Host::ILSEQ => Errno::IllegalSequence,
+            Host::INTR => Errno::Interrupted,
+            Host::INVAL => Errno::Invalid,
+            Host::ISDIR => Errno::IsDirectory,
+            Host::LOOP => Errno::Loop,
+            Host::MFILE => Errno::TooManyFiles,
+            Host::MLINK => Errno::TooManyLinks,
+            Host::NAMETOOLONG => Errno::NameTooLong,
+            Host::NFILE => Errno::TooManyFilesInSystem,
+            Host::NODEV => Errno::NoDevice,
+            Host::NOENT => Errno::NoEntry,
+            Host::NOMEM => Errno::NoMemory,
+            Host::NOSPC => Errno::NoSpace,
+            Host::NOSYS => Errno::NoSystemCall,
+            Host::NOTDIR => Errno::NotDirectory,
+            Host::NOTEMPTY => Errno::NotEmpty,
+            Host::NOTSOCK => Errno::NotSocket,
+            Host::NOTSUP => Errno::NotSupported,
+            Host::NOTTY => Errno::NotTerminal,
+            Host::NXIO => Errno::NoDeviceOrAddress,
+            Host::OVERFLOW => Errno::Overflow,
+            Host::PERM => Errno::NotPermitted,
+            Host::PIPE => Errno::Pipe,
+            Host::RANGE => Errno::Range,
+            Host::ROFS => Errno::ReadOnly,
+            Host::SPIPE => Errno::NotSeekable,
+            Host::STALE => Errno::Stale,
+            Host::TXTBSY => Errno::TextBusy,
+            // Beneath a preopened directory, `EXDEV` is how openat2(2) says that a path leads out of it; between two file
+            // systems it keeps its own meaning, which `path.rs` restores for links and renames.
+            Host::XDEV => Errno::NotPermitted,
+            _ => Errno::Io,
+        }
+    }
+}

@@ -1,0 +1,108 @@
+//! The engine: what all instances of a thread share.
+
+use super::os::{self, PageMap, ThreadTimer};
+use super::signals;
+use super::slots::Slots;
+use super::stack::StackPool;
+use std::io;
+use std::rc::Rc;
+use std::time::Duration;
+
+/// How an engine is set up.
+#[derive(Clone, Debug)]
+pub struct EngineOptions {
+    /// The most instances at a time. A slot of 4 GiB of address space each: a process has room for some 31,000.
+    pub slots_max: usize,
+    /// Native stack of a call: the most that [`Limits::stack_bytes`](super::Limits::stack_bytes) can give.
+    pub stack_bytes: usize,
+    /// The most written pages an instance keeps resident over a reset; what is beyond is dropped.
+    pub keep_resident_pages: usize,
+    /// The time slice, after which a running guest is suspended. Zero: guests are not preempted.
+    pub tick: Duration,
+}
+
+impl Default for EngineOptions {
+    fn default() -> EngineOptions {
+        EngineOptions {
+            slots_max: 30_000,
+            stack_bytes: 1 << 20,
+            keep_resident_pages: 256,
+            tick: Duration::from_millis(1),
+        }
+    }
+}
+
+/// What an engine needs from the system and did not get.
+#[derive(Debug)]
+pub struct EngineError {
+    pub what: &'static str,
+    pub cause: io::Error,
+}
+
+impl std::fmt::Display for EngineError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "the engine cannot {}: {}", self.what, self.cause)
+    }
+}
+
+impl std::error::Error for EngineError {}
+
+/// Runs guests on the thread that made it. Clones share everything.
+#[derive(Clone, Debug)]
+pub struct Engine {
+    pub(crate) shared: Rc<EngineState>,
+}
+
+#[derive(Debug)]
+pub(crate) struct EngineState {
+    pub slots: Rc<Slots>,
+    pub stacks: Rc<StackPool>,
+    /// Absent on kernels without PAGEMAP_SCAN, where a reset drops all written pages.
+    pub page_map: Option<PageMap>,
+    pub keep_resident_pages: usize,
+    /// Present when guests are preempted.
+    timer: Option<ThreadTimer>,
+}
+
+impl Drop for EngineState {
+    fn drop(&mut self) {
+        if self.timer.is_some() {
+            signals::set_thread_timer(std::ptr::null_mut(), 0);
+        }
+    }
+}
+
+impl Engine {
+    /// Prepares this thread for running guests: signal handlers (for the process), the time slice's timer (for the
+    /// thread), and no transparent huge pages (for the process).
+    ///
+    /// A thread has one time slice: of two engines on one thread the later one's holds.
+    pub fn new(options: &EngineOptions) -> Result<Engine, EngineError> {
+        let failed = |what| move |cause| EngineError { what, cause };
+        signals::install().map_err(failed("install its signal handlers"))?;
+        os::disable_huge_pages().map_err(failed("turn off huge pages"))?;
+        let tick_ns = options.tick.as_nanos() as u64;
+        let timer = if tick_ns > 0 {
+            let timer = ThreadTimer::new(signals::PREEMPT_SIGNAL)
+                .map_err(failed("make a timer for its time slices"))?;
+            signals::set_thread_timer(timer.handle(), tick_ns);
+            Some(timer)
+        } else {
+            None
+        };
+        Ok(Engine {
+            shared: Rc::new(EngineState {
+                slots: Rc::new(Slots::new(options.slots_max)),
+                stacks: StackPool::new(options.stack_bytes),
+                page_map: PageMap::open(),
+                keep_resident_pages: options.keep_resident_pages,
+                timer,
+            }),
+        })
+    }
+
+    /// Instances that hold a slot.
+    pub fn instances(&self) -> usize {
+        self.shared.slots.taken()
+    }
+}

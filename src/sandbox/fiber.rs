@@ -1,0 +1,222 @@
+//! Fibers: how a guest's call is begun, suspended and resumed on one thread.
+//!
+//! ```text
+//!   resume() --------> switch to the fiber's stack --> trampoline --> guest <--> host functions
+//!      ^                                                                |            |
+//!      |   Preempted: the timer's signal handler suspends ------------- +            |
+//!      |   Blocked:   a host function waits ----------------------------|----------- +
+//!      +-- Stopped:   a trap, an exit, a refusal; never resumed --------+------------+
+//! ```
+//!
+//! A fiber that will not be resumed is abandoned: its frames are forgotten, nothing on them is dropped. Compiled code
+//! has nothing to drop, and the entry points below hold nothing across a switch.
+
+use super::host_function::Caller;
+use super::instance::{Inner, Place};
+use super::stack::FiberStack;
+use super::trap::Reason;
+use crate::layout::header;
+use corosensei::{Coroutine, CoroutineResult, Yielder};
+use std::any::Any;
+use std::marker::PhantomData;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::ptr::NonNull;
+use std::sync::atomic::Ordering;
+
+/// Why a fiber gave the thread back without having finished.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Suspension {
+    Preempted,
+    Blocked,
+    /// Never to be resumed; `Inner::stop` says why.
+    Stopped,
+}
+
+/// What a fiber's frames need to suspend it.
+pub type FiberYielder = Yielder<(), Suspension>;
+
+/// A call in progress.
+pub struct Fiber {
+    coroutine: Coroutine<(), Suspension, (), FiberStack>,
+}
+
+/// `extern "C" fn(vmctx, code, values)`: an entry trampoline of compiled code.
+pub type Trampoline = unsafe extern "C" fn(*mut u8, *const u8, *mut u64);
+
+impl Fiber {
+    /// Prepares a call of the function at `code` through `trampoline`; nothing runs yet.
+    ///
+    /// # Safety
+    /// `inner` outlives the fiber; trampoline, code and `Inner::values` belong to one function of its module; the
+    /// stack limit of its header lies in `stack` with the host's reserve below.
+    pub unsafe fn new(
+        stack: FiberStack,
+        inner: NonNull<Inner>,
+        trampoline: Trampoline,
+        code: *const u8,
+    ) -> Fiber {
+        let coroutine = Coroutine::with_stack(stack, move |yielder: &FiberYielder, ()| {
+            // SAFETY: `inner` outlives the fiber (the caller's promise); no reference into it is live while
+            // the guest runs, only the raw pointer. The trampoline is called as it was compiled.
+            unsafe {
+                (*inner.as_ptr()).yielder = yielder;
+                let vmctx = (*inner.as_ptr()).vmctx();
+                let values = (*inner.as_ptr()).values.as_mut_ptr();
+                trampoline(vmctx, code, values);
+            }
+        });
+        Fiber { coroutine }
+    }
+
+    /// Runs until the call returns (`None`) or is suspended.
+    pub fn resume(&mut self) -> Option<Suspension> {
+        match self.coroutine.resume(()) {
+            CoroutineResult::Yield(suspension) => Some(suspension),
+            CoroutineResult::Return(()) => None,
+        }
+    }
+
+    /// Gives the stack back, forgetting the frames of a call that did not finish.
+    pub fn into_stack(mut self) -> FiberStack {
+        if !self.coroutine.done() {
+            // SAFETY: the frames on the stack, if it was started at all, are those of compiled code and of the entry points of this module and
+            // `signals.rs`, whose locals need no dropping when a suspension does not return. Host functions are told so.
+            unsafe { self.coroutine.force_reset() };
+        }
+        self.coroutine.into_stack()
+    }
+}
+
+/// Suspends the fiber that runs `inner`. Returns when it is resumed.
+///
+/// # Safety
+/// Called on the fiber of `inner`, with no reference into `inner` live.
+pub unsafe fn suspend(inner: *mut Inner, suspension: Suspension) {
+    // SAFETY: the yielder was noted by this fiber's first frame, which is still below us on this stack.
+    unsafe { (*(*inner).yielder).suspend(suspension) };
+}
+
+/// Ends the guest from one of its host calls.
+///
+/// # Safety
+/// As for [`suspend`]; and nothing on the stack needs dropping.
+pub unsafe fn stop(inner: *mut Inner, reason: Reason) -> ! {
+    // SAFETY: we are on the fiber, so the instance's owner waits in `resume` and does not look at it.
+    unsafe {
+        (*inner).stop = Some(reason);
+        (*inner).place = Place::HostCall;
+        suspend(inner, Suspension::Stopped);
+    }
+    unreachable!("a stopped fiber is never resumed")
+}
+
+/// See [`Caller::suspend`].
+pub fn suspend_blocked(inner: NonNull<Inner>) {
+    // SAFETY: `inner` comes from a `Caller`, which exists only while its instance executes a host call on its fiber; the
+    // caller's exclusive borrow shows that no reference into the instance is live.
+    unsafe {
+        (*inner.as_ptr()).place = Place::HostCall;
+        suspend(inner.as_ptr(), Suspension::Blocked);
+    }
+}
+
+/// Suspends a guest whose time slice ended while it was in the host, on its way back or between two parts of long work.
+///
+/// # Safety
+/// As for [`suspend`].
+pub unsafe fn yield_if_preempted(inner: *mut Inner) {
+    // SAFETY: the flag is atomic and shared only with the signal handler of this thread.
+    unsafe {
+        if (*inner).preempt_pending.swap(false, Ordering::Relaxed) {
+            (*inner).place = Place::HostCall;
+            suspend(inner, Suspension::Preempted);
+        }
+    }
+}
+
+/// The instance a vmctx belongs to.
+///
+/// # Safety
+/// `vmctx` is that of a live instance.
+pub unsafe fn inner_of(vmctx: *mut u8) -> *mut Inner {
+    // SAFETY: the header word is written when the instance is made and guests cannot reach it.
+    unsafe {
+        vmctx
+            .offset(header::INSTANCE as isize)
+            .cast::<*mut Inner>()
+            .read()
+    }
+}
+
+/// Compiled code's entry for calls of imports; see [`header::HOST_CALL`].
+///
+/// # Safety
+/// Called by an import stub of compiled code only.
+pub unsafe extern "C" fn host_call(vmctx: *mut u8, import: u32, values: *mut u64) {
+    // SAFETY: the stub passes its own vmctx, so the instance is live and this is its fiber; `import` is a constant of the
+    // module the imports were resolved for; `values` has room for the larger of parameters and results. The
+    // linked imports are shared, never written.
+    unsafe {
+        let inner = inner_of(vmctx);
+        let outcome = {
+            let import = (*inner).linked.import(import);
+            let values = std::slice::from_raw_parts_mut(values, import.words);
+            let mut caller = Caller {
+                inner: NonNull::new_unchecked(inner),
+                borrow: PhantomData,
+            };
+            catch_unwind(AssertUnwindSafe(|| (import.function)(&mut caller, values)))
+        };
+        match outcome {
+            Ok(Ok(())) => yield_if_preempted(inner),
+            Ok(Err(refusal)) => {
+                let reason = refusal.into_reason();
+                stop(inner, reason)
+            }
+            Err(panic) => {
+                let reason = Reason::HostPanic(panic_message(panic));
+                stop(inner, reason)
+            }
+        }
+    }
+}
+
+/// Runs the body of a built-in: a panic in it, a defect of ours, ends the guest and not the process.
+///
+/// # Safety
+/// As for [`stop`].
+pub unsafe fn contain(inner: *mut Inner, body: impl FnOnce() -> Result<u64, Reason>) -> u64 {
+    let outcome = catch_unwind(AssertUnwindSafe(body));
+    // SAFETY: forwarded; what the body owned is dropped by now.
+    unsafe {
+        match outcome {
+            Ok(Ok(value)) => {
+                yield_if_preempted(inner);
+                value
+            }
+            Ok(Err(reason)) => stop(inner, reason),
+            Err(panic) => {
+                let reason = Reason::HostPanic(panic_message(panic));
+                stop(inner, reason)
+            }
+        }
+    }
+}
+
+fn panic_message(panic: Box<dyn Any + Send>) -> String {
+    panic
+        .downcast_ref::<&str>()
+        .map(|message| (*message).to_owned())
+        .or_else(|| panic.downcast_ref::<String>().cloned())
+        .unwrap_or_else(|| "a panic without a message".to_owned())
+}
+
+/// Where a guest that faulted goes on, by the trap handler's doing: it leaves its stack for good.
+///
+/// # Safety
+/// Entered by `signals.rs` only, on the fiber of `inner`.
+pub unsafe extern "C" fn land_after_fault(inner: *mut Inner) -> ! {
+    // SAFETY: the handler took `inner` from the thread's running instance.
+    unsafe { suspend(inner, Suspension::Stopped) };
+    unreachable!("a stopped fiber is never resumed")
+}

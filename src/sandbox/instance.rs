@@ -1,0 +1,643 @@
+//! An instance: a slot with a module's state in it, and the call it is executing.
+//!
+//! An instance is *idle*, *begun* (a call has a fiber, running or suspended) or *spent* (a call has ended and the state
+//! is what the guest left). Idle and spent differ only by what the owner knows: a spent instance may be
+//! called again, which is how reactors keep state, or reset to its image.
+
+use super::engine::Engine;
+use super::fiber::{self, Fiber, FiberYielder, Suspension};
+use super::module::{Callable, Linked};
+use super::os::{self, Access};
+use super::signals::{self, Fault};
+use super::slots::Slot;
+use super::trap::{Frame, Limit, Reason, Trap, TrapKind};
+use crate::compile::info::SegmentMode;
+use crate::layout::{PAGE_BYTES, WASM_PAGE_BYTES, WASM_PAGES_MAX, header};
+use std::any::Any;
+use std::ptr::{NonNull, null};
+use std::rc::Rc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+/// What an instance may use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Linear memory.
+    pub memory_bytes: u64,
+    /// Elements of each table.
+    pub table_elements: u64,
+    /// Native stack of a call; the engine's stacks may hold less.
+    pub stack_bytes: usize,
+    /// Time on the processor, for each call.
+    pub cpu_time: Option<Duration>,
+}
+
+impl Default for Limits {
+    fn default() -> Limits {
+        Limits {
+            memory_bytes: 4 << 30,
+            table_elements: 1 << 20,
+            stack_bytes: 1 << 20,
+            cpu_time: None,
+        }
+    }
+}
+
+/// How far a call got.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Progress {
+    /// The function returned; the words of its results (two for a v128).
+    Returned(Vec<u64>),
+    /// The guest ended early and will not go on.
+    Stopped(Trap),
+    /// Its time slice ended; it goes on when resumed.
+    Preempted,
+    /// A host function waits; the instance's data says for what.
+    Blocked,
+}
+
+/// Where a suspended guest is, for a backtrace.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Place {
+    /// In compiled code.
+    Code { pc: usize, frame: usize },
+    /// In the host, called by the stub whose frame the header names.
+    HostCall,
+}
+
+/// What an instance is restored from and reset to; made by the snapshot side.
+#[derive(Debug)]
+pub(crate) struct Origin {
+    pub file: std::fs::File,
+    /// The file, mapped for reading: what a reset copies from.
+    pub mapping: os::Reservation,
+    /// Bytes of the file, from the slot's start; page aligned.
+    pub file_bytes: usize,
+    /// Length of linear memory in the image.
+    pub memory_bytes: u64,
+    /// Pages that calls wrote lately, as (first, end) page numbers from the slot's start: made private at restore.
+    pub written: std::cell::RefCell<Vec<(u32, u32)>>,
+}
+
+/// The part of an instance that compiled code, host functions and signal handlers reach by pointer.
+pub(crate) struct Inner {
+    pub slot: Slot,
+    pub linked: Linked,
+    pub limits: Limits,
+    data: Box<dyn Any>,
+    pub values: Vec<u64>,
+    pub yielder: *const FiberYielder,
+    pub preempt_pending: AtomicBool,
+    pub resumed_at_ns: u64,
+    cpu_ns: u64,
+    pub stop: Option<Reason>,
+    pub fault: Option<Fault>,
+    pub place: Place,
+    peak_memory_bytes: u64,
+    refused: Option<Limit>,
+}
+
+/// An isolated instance of a module.
+pub struct Instance {
+    // Before `inner`, which its frames refer to.
+    fiber: Option<Fiber>,
+    result_words: usize,
+    pub(crate) inner: NonNull<Inner>,
+    pub(crate) origin: Option<Rc<Origin>>,
+    /// The header page was given up while the instance was idle, with memory of this length.
+    dropped_header: Option<u64>,
+}
+
+impl Inner {
+    pub fn vmctx(&self) -> *mut u8 {
+        self.slot.vmctx()
+    }
+
+    pub fn engine(&self) -> &Engine {
+        &self.linked.module().shared.engine
+    }
+
+    /// Time on the processor of the call in progress, while it runs.
+    pub fn cpu_time_in_call(&self) -> Duration {
+        Duration::from_nanos(self.cpu_ns + (os::monotonic_ns() - self.resumed_at_ns))
+    }
+
+    /// Whether an address lies in this instance's slot.
+    pub fn contains(&self, address: usize) -> bool {
+        address.wrapping_sub(self.slot.start() as usize) < crate::layout::SLOT_BYTES as usize
+    }
+
+    pub fn data_mut(&mut self) -> &mut (dyn Any + 'static) {
+        &mut *self.data
+    }
+
+    fn read_header(&self, offset: i32) -> u64 {
+        // SAFETY: header words lie in the slot's first page, which is accessible while the instance lives.
+        unsafe { self.vmctx().offset(offset as isize).cast::<u64>().read() }
+    }
+
+    pub fn write_header(&mut self, offset: i32, value: u64) {
+        // SAFETY: as in `read_header`.
+        unsafe {
+            self.vmctx()
+                .offset(offset as isize)
+                .cast::<u64>()
+                .write(value)
+        }
+    }
+
+    /// A word of the instance's state, by an offset of its layout.
+    pub fn word(&mut self, offset: u32) -> &mut u64 {
+        // SAFETY: offsets of the layout are aligned and lie in the accessible state; words are only ever reached through
+        // the instance, which is borrowed.
+        unsafe { &mut *self.vmctx().add(offset as usize).cast::<u64>() }
+    }
+
+    pub fn memory_bytes(&self) -> u64 {
+        self.read_header(header::MEMORY_LENGTH)
+    }
+
+    pub fn memory_base(&self) -> *mut u8 {
+        let offset = self.linked.module().shared.info.layout.memory_offset;
+        self.vmctx().wrapping_add(offset as usize)
+    }
+
+    pub fn memory_mut(&mut self) -> &mut [u8] {
+        // SAFETY: memory is accessible up to its current length, and is only reached through the instance, which is borrowed;
+        // the guest does not run meanwhile.
+        unsafe { std::slice::from_raw_parts_mut(self.memory_base(), self.memory_bytes() as usize) }
+    }
+
+    /// A table's entries.
+    pub fn table(&mut self, index: usize) -> &mut [u64] {
+        let layout = self.linked.module().shared.info.layout.tables[index];
+        let length = (*self.word(layout.length_offset)).min(layout.capacity.into()) as usize;
+        // SAFETY: the layout has room for `capacity` entries there, in the accessible state.
+        unsafe {
+            let first = self
+                .vmctx()
+                .add(layout.entries_offset as usize)
+                .cast::<u64>();
+            std::slice::from_raw_parts_mut(first, length)
+        }
+    }
+
+    /// The bytes of a data segment, none if it was dropped.
+    pub fn data_segment(&mut self, index: usize) -> &[u8] {
+        let flag = self.linked.module().shared.info.layout.data_flags as usize + index;
+        // SAFETY: the flags lie in the accessible state, one byte a segment.
+        let dropped = unsafe { self.vmctx().add(flag).read() } != 0;
+        if dropped {
+            &[]
+        } else {
+            self.linked.module().data_segment(index)
+        }
+    }
+
+    fn segment_dropped(&self, flag: usize) -> bool {
+        // SAFETY: as in `data_segment`.
+        unsafe { self.vmctx().add(flag).read() != 0 }
+    }
+
+    /// Marks a segment as dropped, given its flag's offset.
+    pub fn drop_segment(&mut self, flag: usize) {
+        // SAFETY: as in `data_segment`.
+        unsafe { self.vmctx().add(flag).write(1) }
+    }
+
+    /// memory.grow: the previous length in pages, or `None` when it may not.
+    pub fn memory_grow(&mut self, delta_pages: u64) -> Option<u64> {
+        let module = self.linked.module().clone();
+        let limits = module.shared.info.memory?;
+        let old_pages = self.memory_bytes() / WASM_PAGE_BYTES;
+        let new_pages = old_pages.checked_add(delta_pages)?;
+        if new_pages > limits.maximum.unwrap_or(WASM_PAGES_MAX).min(WASM_PAGES_MAX) {
+            return None;
+        }
+        let wanted_bytes = new_pages * WASM_PAGE_BYTES;
+        if wanted_bytes > self.limits.memory_bytes {
+            let limit_bytes = self.limits.memory_bytes;
+            self.refused = Some(Limit::Memory {
+                limit_bytes,
+                wanted_bytes,
+            });
+            return None;
+        }
+        self.set_memory_bytes(wanted_bytes).ok()?;
+        Some(old_pages)
+    }
+
+    /// Lengthens memory to `bytes`; the new part reads as zero.
+    pub fn set_memory_bytes(&mut self, bytes: u64) -> std::io::Result<()> {
+        let old = self.memory_bytes();
+        if bytes > old {
+            // SAFETY: memory beyond its current length is reserved for it, inaccessible and unused.
+            unsafe {
+                os::protect(
+                    self.memory_base().add(old as usize),
+                    (bytes - old) as usize,
+                    Access::ReadWrite,
+                )?;
+            }
+            let start = self.memory_base() as usize - self.slot.start() as usize;
+            self.slot.extend_to(start + bytes as usize);
+            self.write_header(header::MEMORY_LENGTH, bytes);
+            self.peak_memory_bytes = self.peak_memory_bytes.max(bytes);
+        }
+        Ok(())
+    }
+
+    /// table.grow: the previous length, or `None` when it may not.
+    pub fn table_grow(&mut self, index: usize, delta: u64, entry: u64) -> Option<u64> {
+        let layout = self.linked.module().shared.info.layout.tables[index];
+        let ty = self.linked.module().shared.info.tables[index];
+        let old = self.table(index).len() as u64;
+        let new = old.checked_add(delta)?;
+        if new > ty.limits.maximum.unwrap_or(u32::MAX.into()) {
+            return None;
+        }
+        let limit_elements = self.limits.table_elements.min(layout.capacity.into());
+        if new > limit_elements {
+            self.refused = Some(Limit::Table {
+                limit_elements,
+                wanted_elements: new,
+            });
+            return None;
+        }
+        *self.word(layout.length_offset) = new;
+        self.table(index)[old as usize..].fill(entry);
+        Some(old)
+    }
+
+    /// table.init, and the application of active element segments.
+    pub fn table_init(
+        &mut self,
+        table: usize,
+        segment: usize,
+        destination: u64,
+        source: u64,
+        count: u64,
+    ) -> Result<(), TrapKind> {
+        let module = self.linked.module().clone();
+        let info = &module.shared.info;
+        let elements = match &info.elements[segment] {
+            // A declared segment counts as dropped from the start.
+            declared if declared.mode == SegmentMode::Declared => &[][..],
+            _ if self.segment_dropped(info.layout.element_flags as usize + segment) => &[][..],
+            segment => &segment.elements[..],
+        };
+        let within = |start: u64, length: usize| {
+            start
+                .checked_add(count)
+                .is_some_and(|end| end <= length as u64)
+        };
+        if !within(source, elements.len()) || !within(destination, self.table(table).len()) {
+            return Err(TrapKind::TableOutOfBounds);
+        }
+        for offset in 0..count {
+            let entry = self.evaluate(&elements[(source + offset) as usize])[0];
+            self.table(table)[(destination + offset) as usize] = entry;
+        }
+        Ok(())
+    }
+}
+
+impl Instance {
+    /// Puts an instance into a slot whose header page is accessible.
+    ///
+    /// The rest of its state and memory is as long and as accessible as `memory_bytes` says.
+    pub(crate) fn in_slot(
+        slot: Slot,
+        linked: &Linked,
+        limits: Limits,
+        data: Box<dyn Any>,
+        memory_bytes: u64,
+        origin: Option<Rc<Origin>>,
+    ) -> Instance {
+        let inner = Box::new(Inner {
+            slot,
+            linked: linked.clone(),
+            limits,
+            data,
+            values: Vec::new(),
+            yielder: null(),
+            preempt_pending: AtomicBool::new(false),
+            resumed_at_ns: 0,
+            cpu_ns: 0,
+            stop: None,
+            fault: None,
+            place: Place::HostCall,
+            peak_memory_bytes: memory_bytes,
+            refused: None,
+        });
+        let mut instance = Instance {
+            fiber: None,
+            result_words: 0,
+            inner: NonNull::from(Box::leak(inner)),
+            origin,
+            dropped_header: None,
+        };
+        instance.write_header(memory_bytes);
+        instance
+    }
+
+    /// Notes that the header page was given up; the next call writes it anew.
+    pub(crate) fn drop_header(&mut self, memory_bytes: u64) {
+        self.dropped_header = Some(memory_bytes);
+    }
+
+    /// Writes the header words that hold for the instance's whole life.
+    pub(crate) fn write_header(&mut self, memory_bytes: u64) {
+        self.dropped_header = None;
+        let pointer = self.inner.as_ptr() as u64;
+        let inner = self.inner_mut();
+        inner.write_header(header::INSTANCE, pointer);
+        inner.write_header(header::MEMORY_LENGTH, memory_bytes);
+        inner.write_header(header::HOST_CALL, fiber::host_call as *const () as u64);
+        inner.write_header(header::BUILTINS, super::builtins::TABLE.as_ptr() as u64);
+    }
+
+    pub(crate) fn inner(&self) -> &Inner {
+        // SAFETY: the instance owns it; while its fiber runs, `resume` has the instance borrowed exclusively and makes
+        // no such reference.
+        unsafe { self.inner.as_ref() }
+    }
+
+    pub(crate) fn inner_mut(&mut self) -> &mut Inner {
+        // SAFETY: as in `inner`, and borrowed exclusively.
+        unsafe { self.inner.as_mut() }
+    }
+
+    pub fn linked(&self) -> &Linked {
+        &self.inner().linked
+    }
+
+    /// The embedder's data of this instance.
+    ///
+    /// # Panics
+    /// When it is of another type.
+    pub fn data_mut<T: 'static>(&mut self) -> &mut T {
+        self.inner_mut()
+            .data
+            .downcast_mut()
+            .expect("instance data of the type asked for")
+    }
+
+    /// Replaces the embedder's data and returns the old.
+    pub fn replace_data(&mut self, data: Box<dyn Any>) -> Box<dyn Any> {
+        std::mem::replace(&mut self.inner_mut().data, data)
+    }
+
+    /// Time on the processor of the call begun last.
+    pub fn cpu_time(&self) -> Duration {
+        Duration::from_nanos(self.inner().cpu_ns)
+    }
+
+    /// The most linear memory since the last reset.
+    pub fn peak_memory_bytes(&self) -> u64 {
+        self.inner().peak_memory_bytes
+    }
+
+    /// Linear memory, as long as it is now.
+    pub fn memory(&mut self) -> &mut [u8] {
+        self.wake();
+        self.inner_mut().memory_mut()
+    }
+
+    /// A limit that the guest ran into and may not have noticed: growing failed, as the specification allows.
+    pub fn refused_limit(&self) -> Option<&Limit> {
+        self.inner().refused.as_ref()
+    }
+
+    /// Whether a call was begun and has not ended.
+    pub fn in_call(&self) -> bool {
+        self.fiber.is_some()
+    }
+
+    /// Forgets what was noted of calls so far.
+    pub(crate) fn clear_call_record(&mut self, memory_bytes: u64) {
+        let inner = self.inner_mut();
+        inner.cpu_ns = 0;
+        inner.peak_memory_bytes = memory_bytes;
+        inner.refused = None;
+        inner.values.clear();
+    }
+
+    /// Makes the header page good again if it was given up.
+    pub(crate) fn wake(&mut self) {
+        if let Some(memory_bytes) = self.dropped_header {
+            self.write_header(memory_bytes);
+        }
+    }
+
+    /// Begins a call; [`Instance::resume`] runs it.
+    ///
+    /// # Errors
+    /// When there is no memory for a stack.
+    ///
+    /// # Panics
+    /// When a call is in progress, the function is not one the host can call (exported, or the start function), or the
+    /// number of words is not that of its parameters.
+    pub fn begin(&mut self, callable: Callable, arguments: &[u64]) -> std::io::Result<()> {
+        assert!(
+            self.fiber.is_none(),
+            "an instance executes one call at a time"
+        );
+        self.wake();
+        let pointer = self.inner;
+        let inner = self.inner_mut();
+        let module = inner.linked.module();
+        let (trampoline, code) = module
+            .entry(callable)
+            .expect("only exported functions and the start function are called");
+        let ty = module.function_type(callable);
+        let parameter_words: usize = ty.parameters.iter().map(|ty| ty.words()).sum();
+        let result_words: usize = ty.results.iter().map(|ty| ty.words()).sum();
+        assert_eq!(arguments.len(), parameter_words, "one word a parameter");
+        let stacks = inner.engine().shared.stacks.clone();
+        let stack = stacks.take()?;
+        let guest_bytes = inner.limits.stack_bytes.min(stacks.guest_bytes());
+        let stack_base = corosensei::stack::Stack::base(&stack).get();
+        inner.write_header(header::STACK_LIMIT, (stack_base - guest_bytes) as u64);
+        inner.values.clear();
+        inner.values.extend_from_slice(arguments);
+        inner.values.resize(parameter_words.max(result_words), 0);
+        inner.cpu_ns = 0;
+        inner.refused = None;
+        inner.preempt_pending.store(false, Ordering::Relaxed);
+        // SAFETY: `inner` is freed in `drop`, after the fiber; trampoline and code are of one function of this module and
+        // `values` was just sized for it; the limit is at least the host's reserve above the stack's end.
+        self.fiber = Some(unsafe { Fiber::new(stack, pointer, trampoline, code) });
+        self.result_words = result_words;
+        Ok(())
+    }
+
+    /// Runs the call that was begun until it returns, is stopped, has had its time slice, or waits.
+    ///
+    /// # Panics
+    /// When no call was begun, or from within a host function.
+    pub fn resume(&mut self) -> Progress {
+        assert!(
+            !signals::running(),
+            "a host function cannot run another guest on its own fiber"
+        );
+        let fiber = self.fiber.as_mut().expect("a call was begun");
+        let inner = self.inner.as_ptr();
+        // SAFETY: the instance is borrowed exclusively; no reference into `inner` is live while the fiber runs.
+        let suspension = unsafe {
+            (*inner).resumed_at_ns = os::monotonic_ns();
+            signals::enter(inner);
+            let suspension = fiber.resume();
+            signals::leave();
+            (*inner).cpu_ns += os::monotonic_ns() - (*inner).resumed_at_ns;
+            suspension
+        };
+        match suspension {
+            None => {
+                self.end_call();
+                let words = self.result_words;
+                Progress::Returned(self.inner().values[..words].to_vec())
+            }
+            Some(Suspension::Stopped) => {
+                let reason = self.take_reason();
+                Progress::Stopped(self.stop(reason))
+            }
+            Some(suspension) => {
+                let inner = self.inner();
+                match inner.limits.cpu_time {
+                    Some(limit) if Duration::from_nanos(inner.cpu_ns) >= limit => {
+                        Progress::Stopped(self.stop(Reason::Limit(Limit::CpuTime(limit))))
+                    }
+                    _ if suspension == Suspension::Blocked => Progress::Blocked,
+                    _ => Progress::Preempted,
+                }
+            }
+        }
+    }
+
+    /// Ends a call that was begun and is suspended.
+    ///
+    /// # Panics
+    /// When no call was begun.
+    pub fn stop(&mut self, reason: Reason) -> Trap {
+        let backtrace = self.backtrace();
+        self.end_call();
+        Trap { reason, backtrace }
+    }
+
+    /// Begins a call and runs it to its end; a guest that waits is resumed at once.
+    ///
+    /// # Panics
+    /// As [`Instance::begin`] and [`Instance::resume`].
+    pub fn call(&mut self, callable: Callable, arguments: &[u64]) -> Result<Vec<u64>, Trap> {
+        self.begin(callable, arguments).map_err(|error| {
+            Trap::without_backtrace(Reason::Host(format!(
+                "there is no memory for a stack: {error}"
+            )))
+        })?;
+        loop {
+            match self.resume() {
+                Progress::Returned(results) => return Ok(results),
+                Progress::Stopped(trap) => return Err(trap),
+                Progress::Preempted | Progress::Blocked => {}
+            }
+        }
+    }
+
+    /// Gives the fiber's stack back.
+    fn end_call(&mut self) {
+        let fiber = self.fiber.take().expect("a call was begun");
+        self.inner()
+            .engine()
+            .shared
+            .stacks
+            .give_back(fiber.into_stack());
+    }
+
+    /// Why the guest stopped, from what the host call or the fault left.
+    fn take_reason(&mut self) -> Reason {
+        let inner = self.inner_mut();
+        if let Some(reason) = inner.stop.take() {
+            return reason;
+        }
+        let fault = inner
+            .fault
+            .take()
+            .expect("a stopped guest left a reason or a fault");
+        let kind = inner.linked.module().trap_at(fault.pc);
+        let faulted_on_memory = fault.signal == libc::SIGSEGV || fault.signal == libc::SIGBUS;
+        match kind {
+            // A memory access traps only in the instance's own slot, or at the null page, where checked accesses are sent
+            // so that not even speculation goes elsewhere: anywhere else the sandbox would be broken.
+            Some(kind)
+                if !faulted_on_memory
+                    || inner.contains(fault.address)
+                    || fault.address < PAGE_BYTES =>
+            {
+                match &inner.refused {
+                    Some(limit) => Reason::Limit(limit.clone()),
+                    None => Reason::Trap(kind),
+                }
+            }
+            None if fault.signal == libc::SIGBUS && inner.contains(fault.address) => Reason::Host(
+                "a page of the instance could not be read from its image file".to_owned(),
+            ),
+            _ => {
+                // To go on would be to serve from a process whose isolation is in doubt.
+                eprintln!(
+                    "dormouse: a guest broke out of its sandbox: {fault:x?}; this is a defect, aborting"
+                );
+                std::process::abort();
+            }
+        }
+    }
+
+    /// The wasm functions active in a suspended call, innermost first.
+    fn backtrace(&self) -> Vec<Frame> {
+        let inner = self.inner();
+        let module = inner.linked.module();
+        let mut frames = Vec::new();
+        let stack_limit = inner.read_header(header::STACK_LIMIT) as usize;
+        let stack_base = stack_limit
+            + inner
+                .limits
+                .stack_bytes
+                .min(inner.engine().shared.stacks.guest_bytes());
+        let stack = stack_limit - super::stack::HOST_RESERVE_BYTES..stack_base - 16;
+        let mut frame = match inner.place {
+            Place::Code { pc, frame } => {
+                frames.extend(module.frame_at(pc));
+                frame
+            }
+            Place::HostCall => inner.read_header(header::EXIT_FRAME) as usize,
+        };
+        while frames.len() < Trap::FRAMES_MAX && stack.contains(&frame) && frame % 8 == 0 {
+            // SAFETY: the two words at `frame` lie on the call's stack, which is mapped.
+            let (caller, return_address) = unsafe {
+                (
+                    (frame as *const usize).read(),
+                    (frame as *const usize).add(1).read(),
+                )
+            };
+            match module.frame_of_call(return_address) {
+                Some(found) => frames.push(found),
+                None => break,
+            }
+            if caller <= frame {
+                break;
+            }
+            frame = caller;
+        }
+        frames
+    }
+}
+
+impl Drop for Instance {
+    fn drop(&mut self) {
+        if self.fiber.is_some() {
+            self.end_call();
+        }
+        // SAFETY: made by `Box::leak` in `in_slot` and freed once; the fiber, which pointed to it, is gone.
+        drop(unsafe { Box::from_raw(self.inner.as_ptr()) });
+    }
+}

@@ -1,0 +1,179 @@
+//! Instantiation from scratch, as the specification describes it, short of running the start function.
+
+use super::instance::{Inner, Instance, Limits};
+use super::module::Linked;
+use super::os::{self, Access};
+use super::slots::SlotError;
+use super::trap::{Limit, TrapKind};
+use crate::compile::info::{ConstantInstruction, SegmentMode, ValueType};
+use crate::layout::{HEADER_BYTES, NULL_REFERENCE, PAGE_BYTES, WASM_PAGE_BYTES};
+use std::any::Any;
+use std::fmt;
+use std::io;
+
+/// Why there is no instance.
+#[derive(Debug)]
+pub enum InstantiateError {
+    /// As many instances exist as the engine may have.
+    NoSlot,
+    /// The module needs more from the start than it may have.
+    Limit(Limit),
+    /// An active segment does not fit its memory or table.
+    Trap(TrapKind),
+    System(io::Error),
+}
+
+impl fmt::Display for InstantiateError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            InstantiateError::NoSlot => f.write_str("all instance slots are in use"),
+            InstantiateError::Limit(limit) => write!(f, "{limit}"),
+            InstantiateError::Trap(kind) => {
+                write!(f, "an active segment does not fit at instantiation: {kind}")
+            }
+            InstantiateError::System(error) => {
+                write!(f, "the system has no memory for an instance: {error}")
+            }
+        }
+    }
+}
+
+impl std::error::Error for InstantiateError {}
+
+impl From<SlotError> for InstantiateError {
+    fn from(error: SlotError) -> InstantiateError {
+        match error {
+            SlotError::AllTaken => InstantiateError::NoSlot,
+            SlotError::System(error) => InstantiateError::System(error),
+        }
+    }
+}
+
+impl Instance {
+    /// Makes an instance in a fresh slot: globals, tables, memory and active segments. The start function, if there
+    /// is one, is for the caller to run ([`Module::start_function`](super::Module::start_function)).
+    pub fn new(
+        linked: &Linked,
+        limits: Limits,
+        data: Box<dyn Any>,
+    ) -> Result<Instance, InstantiateError> {
+        let module = linked.module();
+        let info = module.info();
+        let memory_bytes = info
+            .memory
+            .map_or(0, |memory| memory.minimum * WASM_PAGE_BYTES);
+        if memory_bytes > limits.memory_bytes {
+            return Err(InstantiateError::Limit(Limit::Memory {
+                limit_bytes: limits.memory_bytes,
+                wanted_bytes: memory_bytes,
+            }));
+        }
+        if let Some(table) = info
+            .tables
+            .iter()
+            .find(|table| table.limits.minimum > limits.table_elements)
+        {
+            return Err(InstantiateError::Limit(Limit::Table {
+                limit_elements: limits.table_elements,
+                wanted_elements: table.limits.minimum,
+            }));
+        }
+        let mut slot = module.shared.engine.shared.slots.take()?;
+        let extent = HEADER_BYTES + info.layout.memory_offset as usize + memory_bytes as usize;
+        slot.extend_to(extent.next_multiple_of(PAGE_BYTES));
+        // SAFETY: the start of a slot that was just taken, inaccessible and unused.
+        unsafe { os::protect(slot.start(), slot.extent(), Access::ReadWrite) }
+            .map_err(InstantiateError::System)?;
+        let mut instance = Instance::in_slot(slot, linked, limits, data, memory_bytes, None);
+        instance
+            .inner_mut()
+            .initialise()
+            .map_err(InstantiateError::Trap)?;
+        Ok(instance)
+    }
+}
+
+impl Inner {
+    fn initialise(&mut self) -> Result<(), TrapKind> {
+        let module = self.linked.module().clone();
+        let info = module.info();
+        for (index, initializer) in info.global_initializers.iter().enumerate() {
+            let global = info.imported_globals as usize + index;
+            let value = self.evaluate(initializer);
+            let offset = info.layout.globals[global];
+            *self.word(offset) = value[0];
+            if info.globals[global].value == ValueType::V128 {
+                *self.word(offset + 8) = value[1];
+            }
+        }
+        for (index, table) in info.tables.iter().enumerate() {
+            *self.word(info.layout.tables[index].length_offset) = table.limits.minimum;
+            if let Some(Some(initializer)) = info.table_initializers.get(index) {
+                let entry = self.evaluate(initializer)[0];
+                self.table(index).fill(entry);
+            }
+        }
+        for (index, segment) in info.elements.iter().enumerate() {
+            if let SegmentMode::Active { target, offset } = &segment.mode {
+                let destination = self.evaluate(offset)[0] as u32;
+                let count = segment.elements.len() as u64;
+                self.table_init(*target as usize, index, destination.into(), 0, count)?;
+                self.drop_segment(info.layout.element_flags as usize + index);
+            }
+        }
+        for (index, segment) in info.data.iter().enumerate() {
+            if let SegmentMode::Active { offset, .. } = &segment.mode {
+                let destination = self.evaluate(offset)[0] as u32 as usize;
+                let bytes = module.data_segment(index);
+                self.memory_mut()
+                    .get_mut(destination..)
+                    .and_then(|memory| memory.get_mut(..bytes.len()))
+                    .ok_or(TrapKind::MemoryOutOfBounds)?
+                    .copy_from_slice(bytes);
+                self.drop_segment(info.layout.data_flags as usize + index);
+            }
+        }
+        Ok(())
+    }
+
+    /// The value of a constant expression: two words, the second for a v128.
+    pub(crate) fn evaluate(&mut self, expression: &[ConstantInstruction]) -> [u64; 2] {
+        let module = self.linked.module().clone();
+        let info = module.info();
+        let mut stack: Vec<[u64; 2]> = Vec::with_capacity(4);
+        for instruction in expression {
+            let value = match *instruction {
+                ConstantInstruction::Const(word) => [word, 0],
+                ConstantInstruction::V128(bytes) => {
+                    let value = u128::from_le_bytes(bytes);
+                    [value as u64, (value >> 64) as u64]
+                }
+                ConstantInstruction::RefNull => [NULL_REFERENCE, 0],
+                ConstantInstruction::RefFunc(function) => [module.reference(function), 0],
+                ConstantInstruction::GlobalGet(global) => {
+                    let offset = info.layout.globals[global as usize];
+                    let low = *self.word(offset);
+                    let wide = info.globals[global as usize].value == ValueType::V128;
+                    [low, if wide { *self.word(offset + 8) } else { 0 }]
+                }
+                operation => {
+                    let right = stack.pop().expect("constant expressions are validated")[0];
+                    let left = stack.pop().expect("constant expressions are validated")[0];
+                    let narrow = |word: u64| u64::from(word as u32);
+                    let result = match operation {
+                        ConstantInstruction::I32Add => narrow(left.wrapping_add(right)),
+                        ConstantInstruction::I32Sub => narrow(left.wrapping_sub(right)),
+                        ConstantInstruction::I32Mul => narrow(left.wrapping_mul(right)),
+                        ConstantInstruction::I64Add => left.wrapping_add(right),
+                        ConstantInstruction::I64Sub => left.wrapping_sub(right),
+                        ConstantInstruction::I64Mul => left.wrapping_mul(right),
+                        _ => unreachable!("the other instructions take no operands"),
+                    };
+                    [result, 0]
+                }
+            };
+            stack.push(value);
+        }
+        stack.pop().expect("constant expressions are validated")
+    }
+}

@@ -1,0 +1,28 @@
+//! The sandbox: slots of address space, instances in them, fibers, traps, preemption and limits.
+//!
+//! Unsafe code lives here, at the thinnest possible edge of `snapshot`, and nowhere else.
+
+mod builtins;
+mod code;
+mod engine;
+mod fiber;
+mod host_function;
+mod instance;
+mod instantiate;
+mod module;
+pub(crate) mod os;
+mod signals;
+mod slots;
+mod stack;
+mod trap;
+
+pub use engine::{Engine, EngineError, EngineOptions};
+pub use host_function::{
+    Caller, HostFunction, HostResult, HostValue, Imports, IntoHostFunction, Stop,
+};
+pub(crate) use instance::Origin;
+pub use instance::{Instance, Limits, Progress};
+pub use instantiate::InstantiateError;
+pub use module::{Callable, LinkError, Linked, LoadError, Module, Unresolved};
+pub(crate) use slots::SlotError;
+pub use trap::{Frame, Limit, Reason, Trap, TrapKind};

@@ -1,0 +1,284 @@
+//! A compiled module in this process: its artifact mapped, its text executable, its imports resolved.
+
+use super::code::Text;
+use super::engine::Engine;
+use super::fiber::Trampoline;
+use super::host_function::{HostFunction, Imports};
+use super::os::{self, Reservation};
+use super::trap::{Frame, TrapKind};
+use crate::compile::artifact::{Artifact, ArtifactError, ArtifactIndex};
+use crate::compile::info::{ExportKind, FunctionType, ImportKind, ModuleInfo, ValueType};
+use crate::layout::function_reference;
+use std::fmt;
+use std::fs::File;
+use std::io::{self, Write};
+use std::rc::Rc;
+
+/// Why an artifact could not be loaded.
+#[derive(Debug)]
+pub enum LoadError {
+    /// The artifact is damaged, or was compiled by another version or for another processor: compile the module again.
+    Artifact(ArtifactError),
+    Io(io::Error),
+}
+
+impl fmt::Display for LoadError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            LoadError::Artifact(error) => write!(f, "{error}"),
+            LoadError::Io(error) => write!(f, "the artifact cannot be mapped: {error}"),
+        }
+    }
+}
+
+impl std::error::Error for LoadError {}
+
+/// A compiled module, ready to be linked. Clones share it.
+#[derive(Clone)]
+pub struct Module {
+    pub(crate) shared: Rc<ModuleState>,
+}
+
+pub(crate) struct ModuleState {
+    pub engine: Engine,
+    pub info: ModuleInfo,
+    index: ArtifactIndex,
+    artifact: Reservation,
+    pub text: Text,
+    /// The artifact's checksum, to which images are tied.
+    pub checksum: [u8; 32],
+}
+
+/// A function of a module that the host can call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Callable {
+    /// Index in the function index space.
+    pub function: u32,
+}
+
+impl Module {
+    /// Maps an artifact file and verifies it. Its text runs from the file's own pages.
+    ///
+    /// The file must not be changed while the module is in use; artifacts are written once and replaced by renaming.
+    pub fn load(engine: &Engine, file: &File) -> Result<Module, LoadError> {
+        let bytes = file.metadata().map_err(LoadError::Io)?.len() as usize;
+        if bytes == 0 {
+            return Err(LoadError::Artifact(ArtifactError::NotAnArtifact));
+        }
+        let artifact = Reservation::of_file(file, bytes).map_err(LoadError::Io)?;
+        let parsed = Artifact::parse(map_bytes(&artifact)).map_err(LoadError::Artifact)?;
+        parsed.check_cpu().map_err(LoadError::Artifact)?;
+        let (range, index, checksum) = (parsed.text_range(), parsed.index(), parsed.checksum());
+        let info = parsed.into_info();
+        let text = Text::map(file, range.start as u64, range.len()).map_err(LoadError::Io)?;
+        let engine = engine.clone();
+        Ok(Module {
+            shared: Rc::new(ModuleState {
+                engine,
+                info,
+                index,
+                artifact,
+                text,
+                checksum,
+            }),
+        })
+    }
+
+    /// As [`Module::load`], from bytes; they are kept in a file in memory.
+    pub fn from_artifact(engine: &Engine, artifact: &[u8]) -> Result<Module, LoadError> {
+        let mut file = os::memory_file(c"dormouse-artifact").map_err(LoadError::Io)?;
+        file.write_all(artifact).map_err(LoadError::Io)?;
+        Module::load(engine, &file)
+    }
+
+    pub fn info(&self) -> &ModuleInfo {
+        &self.shared.info
+    }
+
+    /// The exported function of this name.
+    pub fn function(&self, name: &str) -> Option<Callable> {
+        match self.shared.info.export(name)? {
+            ExportKind::Function(function) => Some(Callable { function }),
+            _ => None,
+        }
+    }
+
+    /// The start function, which [`Instance::new`](super::Instance::new) leaves to its caller to run.
+    pub fn start_function(&self) -> Option<Callable> {
+        self.shared.info.start.map(|function| Callable { function })
+    }
+
+    /// Resolves every import.
+    pub fn link(&self, imports: &Imports) -> Result<Linked, LinkError> {
+        let info = &self.shared.info;
+        let mut functions = Vec::new();
+        let mut problems = Vec::new();
+        for import in &info.imports {
+            let ImportKind::Function { type_index } = import.kind else {
+                problems.push(Unresolved {
+                    import: format!("{}.{}", import.module, import.name),
+                    problem: "only functions can be imported".to_owned(),
+                });
+                continue;
+            };
+            let wanted = &info.types[type_index as usize];
+            let problem = match imports.get(&import.module, &import.name) {
+                Some((ty, function)) if ty == wanted => {
+                    let words =
+                        |types: &[ValueType]| types.iter().map(|ty| ty.words()).sum::<usize>();
+                    functions.push(ResolvedImport {
+                        function: function.clone(),
+                        words: words(&ty.parameters).max(words(&ty.results)),
+                    });
+                    continue;
+                }
+                Some((ty, _)) => format!("has type {ty}, imported as {wanted}"),
+                None => "is not provided".to_owned(),
+            };
+            problems.push(Unresolved {
+                import: format!("{}.{}", import.module, import.name),
+                problem,
+            });
+        }
+        if problems.is_empty() {
+            Ok(Linked {
+                module: self.clone(),
+                imports: functions.into(),
+            })
+        } else {
+            Err(LinkError { problems })
+        }
+    }
+
+    /// The bytes of a data segment, in the artifact.
+    pub(crate) fn data_segment(&self, index: usize) -> &[u8] {
+        let segment = &self.shared.info.data[index];
+        let data = self.shared.index.data(map_bytes(&self.shared.artifact));
+        &data[segment.start as usize..(segment.start + segment.bytes) as usize]
+    }
+
+    /// The reference to a function that guests of this module use.
+    pub(crate) fn reference(&self, function: u32) -> u64 {
+        let info = &self.shared.info;
+        let of = &info.functions[function as usize];
+        function_reference(of.code_offset, info.signature_ids[of.type_index as usize])
+    }
+
+    /// The machine code of a function and the trampoline for its type.
+    pub(crate) fn entry(&self, callable: Callable) -> Option<(Trampoline, *const u8)> {
+        let info = &self.shared.info;
+        let function = info.functions.get(callable.function as usize)?;
+        let (_, trampoline) = info
+            .trampolines
+            .iter()
+            .find(|(ty, _)| *ty == function.type_index)?;
+        let base = self.shared.text.base();
+        let code = (base + function.code_offset as usize) as *const u8;
+        // SAFETY: the artifact, which is verified, says that an entry trampoline of this shape begins there.
+        let trampoline =
+            unsafe { std::mem::transmute::<usize, Trampoline>(base + *trampoline as usize) };
+        Some((trampoline, code))
+    }
+
+    /// The type of a callable function.
+    pub fn function_type(&self, callable: Callable) -> &FunctionType {
+        self.shared.info.function_type(callable.function)
+    }
+
+    /// The trap that an address in the text stands for.
+    pub(crate) fn trap_at(&self, pc: usize) -> Option<TrapKind> {
+        let offset = self.shared.text.offset_of(pc)?;
+        let trap = self
+            .shared
+            .index
+            .trap_at(map_bytes(&self.shared.artifact), offset)?;
+        Some(trap.kind)
+    }
+
+    /// The wasm function that is executing at an address in the text, described for a backtrace.
+    pub(crate) fn frame_at(&self, pc: usize) -> Option<Frame> {
+        let trap = |offset| {
+            let bytes = map_bytes(&self.shared.artifact);
+            self.shared.index.trap_at(bytes, offset)?.wasm_offset
+        };
+        self.frame(pc, self.shared.text.offset_of(pc).and_then(trap))
+    }
+
+    /// The wasm function whose call returns to an address in the text.
+    pub(crate) fn frame_of_call(&self, return_address: usize) -> Option<Frame> {
+        let call = |offset| {
+            let bytes = map_bytes(&self.shared.artifact);
+            self.shared.index.wasm_offset_at(bytes, offset)
+        };
+        let offset = self.shared.text.offset_of(return_address).and_then(call);
+        // The call is the instruction before; a function that never returns may end with it.
+        self.frame(return_address.wrapping_sub(1), offset)
+    }
+
+    fn frame(&self, pc: usize, offset: Option<u32>) -> Option<Frame> {
+        let (index, bytes) = (&self.shared.index, map_bytes(&self.shared.artifact));
+        let function = index.function_at(bytes, self.shared.text.offset_of(pc)?)?;
+        let name = index.function_name(bytes, function).map(str::to_owned);
+        Some(Frame {
+            function,
+            name,
+            offset,
+        })
+    }
+}
+
+fn map_bytes(artifact: &Reservation) -> &[u8] {
+    // SAFETY: the whole range is a read-only mapping of the artifact file, which nobody changes (see `Module::load`), and lives
+    // as long as the reservation that is borrowed.
+    unsafe { std::slice::from_raw_parts(artifact.base(), artifact.bytes()) }
+}
+
+/// An import that a host function was found for.
+pub(crate) struct ResolvedImport {
+    pub function: HostFunction,
+    /// Words of its parameters or its results, whichever are more.
+    pub words: usize,
+}
+
+/// A module with its imports resolved: what instances are made of. Clones share it.
+#[derive(Clone)]
+pub struct Linked {
+    module: Module,
+    imports: Rc<[ResolvedImport]>,
+}
+
+impl Linked {
+    pub fn module(&self) -> &Module {
+        &self.module
+    }
+
+    pub(crate) fn import(&self, index: u32) -> &ResolvedImport {
+        &self.imports[index as usize]
+    }
+}
+
+/// An import that could not be resolved.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unresolved {
+    /// `module.name`
+    pub import: String,
+    pub problem: String,
+}
+
+/// Imports that could not be resolved, all of them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LinkError {
+    pub problems: Vec<Unresolved>,
+}
+
+impl fmt::Display for LinkError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the module's imports cannot be satisfied:")?;
+        for unresolved in &self.problems {
+            write!(f, " {} {};", unresolved.import, unresolved.problem)?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for LinkError {}

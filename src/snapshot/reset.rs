@@ -1,0 +1,239 @@
+//! Resetting an instance to its image after a call: the pages the guest wrote are put back, and nothing else is touched.
+//!
+//! This is where isolation between requests is won or lost:
+//!
+//! * A written page can be swapped out, so the scan matches present *or swapped* pages.
+//! * The scan answers in batches; it goes on where it stopped until it has seen the whole range.
+//! * Memory that was grown is given back whole, before anything else, so that its pages need no scan.
+//! * If the scan fails for any reason, everything written is dropped.
+
+use crate::layout::{HEADER_BYTES, PAGE_BYTES};
+use crate::sandbox::os::{self, Access, PageMap, PageRun};
+use crate::sandbox::{Instance, Origin};
+use std::any::Any;
+use std::fmt;
+use std::io;
+use std::ops::Range;
+
+/// Runs of pages asked for at a time.
+const RUNS_PER_SCAN: usize = 64;
+
+/// The most pages, in the most runs, that a restore makes private ahead.
+const WRITTEN_PAGES_MAX: usize = 256;
+const WRITTEN_RUNS_MAX: usize = 64;
+
+/// Address space under one page of page-table entries.
+const PAGE_TABLE_SPAN: u64 = 2 << 20;
+
+/// Why an instance could not be reset; it must not be used again.
+#[derive(Debug)]
+pub enum ResetError {
+    /// It was not restored from an image.
+    NoImage,
+    /// A call is in progress.
+    InCall,
+    System(io::Error),
+}
+
+impl fmt::Display for ResetError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            ResetError::NoImage => f.write_str("the instance was not restored from an image"),
+            ResetError::InCall => f.write_str("the instance is executing a call"),
+            ResetError::System(error) => {
+                write!(f, "the instance's pages cannot be put back: {error}")
+            }
+        }
+    }
+}
+
+impl std::error::Error for ResetError {}
+
+/// What a reset did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ResetReport {
+    /// Written pages that were put back in place and stay resident.
+    pub pages_kept: usize,
+    /// Written pages that were dropped.
+    pub pages_dropped: usize,
+}
+
+impl Instance {
+    /// Puts the instance back to its image and gives it new data.
+    ///
+    /// # Errors
+    /// The instance is unusable afterwards and should be dropped.
+    pub fn reset(&mut self, data: Box<dyn Any>) -> Result<ResetReport, ResetError> {
+        if self.in_call() {
+            return Err(ResetError::InCall);
+        }
+        let origin = self.origin.clone().ok_or(ResetError::NoImage)?;
+        self.wake();
+        let inner = self.inner_mut();
+        let memory = inner.memory_base();
+        let grown = inner.memory_bytes() - origin.memory_bytes;
+        if grown > 0 {
+            // SAFETY: the part of this slot's memory that the guest grew; no call is in progress.
+            unsafe {
+                let from = memory.add(origin.memory_bytes as usize);
+                os::map_anonymous(from, grown as usize, Access::None)
+            }
+            .map_err(ResetError::System)?;
+        }
+        let start = inner.slot.start() as usize;
+        let range = start + HEADER_BYTES..memory as usize + origin.memory_bytes as usize;
+        let engine = inner.engine().clone();
+        let scanned = engine.shared.page_map.as_ref().and_then(|page_map| {
+            put_back(
+                page_map,
+                &origin,
+                start,
+                range.clone(),
+                engine.shared.keep_resident_pages,
+            )
+        });
+        let report = match scanned {
+            Some(report) => report,
+            None => {
+                drop_pages(range)?;
+                ResetReport::default()
+            }
+        };
+        self.write_header(origin.memory_bytes);
+        self.clear_call_record(origin.memory_bytes);
+        self.replace_data(data);
+        Ok(report)
+    }
+
+    /// Gives up every private page, so that an idle instance costs its mapping alone; the next call makes them anew.
+    ///
+    /// For an instance that is as its image: restored or reset, and not called since.
+    ///
+    /// # Errors
+    /// As [`Instance::reset`].
+    pub fn trim(&mut self) -> Result<(), ResetError> {
+        if self.in_call() {
+            return Err(ResetError::InCall);
+        }
+        let origin = self.origin.clone().ok_or(ResetError::NoImage)?;
+        self.wake();
+        let inner = self.inner_mut();
+        let end = inner.memory_base() as usize + inner.memory_bytes() as usize;
+        drop_pages(inner.slot.start() as usize..end)?;
+        self.drop_header(origin.memory_bytes);
+        Ok(())
+    }
+
+    /// What the instance holds alone: its private pages and the page tables under them, in bytes.
+    pub fn resident_bytes(&self) -> u64 {
+        let inner = self.inner();
+        let extent = inner.slot.extent() as u64;
+        let Some(page_map) = &inner.engine().shared.page_map else {
+            return extent;
+        };
+        let mut from = inner.slot.start() as u64;
+        let end = from + extent;
+        let mut runs = [PageRun::default(); RUNS_PER_SCAN];
+        // The page middle directory: slots are 4 GiB apart, so each has its own.
+        let (mut bytes, mut last_table) = (PAGE_BYTES as u64, None);
+        while from < end {
+            let Ok((found, stopped)) = page_map.scan(from, end, &mut runs) else {
+                break;
+            };
+            for run in &runs[..found] {
+                bytes += run.end - run.start;
+                for table in run.start / PAGE_TABLE_SPAN..=(run.end - 1) / PAGE_TABLE_SPAN {
+                    if last_table.replace(table) != Some(table) {
+                        bytes += PAGE_BYTES as u64;
+                    }
+                }
+            }
+            if stopped <= from {
+                break;
+            }
+            from = stopped;
+        }
+        bytes
+    }
+}
+
+/// Drops the private pages of a range of an idle instance, which then shows its image and, beyond it, zeros.
+fn drop_pages(range: Range<usize>) -> Result<(), ResetError> {
+    // SAFETY: state and memory of one slot, by both callers, who have its instance borrowed with no call in progress.
+    unsafe { os::advise(range.start as *mut u8, range.len(), libc::MADV_DONTNEED) }
+        .map_err(ResetError::System)
+}
+
+/// Finds the written pages of a range and puts back what the image has there, `keep` of them in place and the rest by dropping
+/// them; `None` when the scan fails, with an unknown part put back.
+fn put_back(
+    page_map: &PageMap,
+    origin: &Origin,
+    start: usize,
+    range: Range<usize>,
+    keep: usize,
+) -> Option<ResetReport> {
+    let mut report = ResetReport::default();
+    let mut record = origin.written.borrow_mut();
+    let mut recorder = record.is_empty().then(|| Recorder::new(&mut record));
+    let mut runs = [PageRun::default(); RUNS_PER_SCAN];
+    let (mut from, end) = (range.start as u64, range.end as u64);
+    while from < end {
+        let (found, stopped) = page_map.scan(from, end, &mut runs).ok()?;
+        for run in &runs[..found] {
+            let (offset, bytes) = (run.start as usize - start, (run.end - run.start) as usize);
+            if let Some(recorder) = &mut recorder {
+                recorder.add(offset / PAGE_BYTES, bytes / PAGE_BYTES);
+            }
+            let kept = bytes.min((keep - report.pages_kept) * PAGE_BYTES);
+            let from_file = kept.min(origin.file_bytes.saturating_sub(offset));
+            // SAFETY: the run lies in one slot's accessible state and memory (the scan was asked for no more), of which no
+            // reference is live: `reset` has the instance borrowed with no call in progress. The image's mapping is as long as the
+            // file; what lies beyond the file was zero when it was captured.
+            unsafe {
+                let at = run.start as *mut u8;
+                let source = origin.mapping.base().wrapping_add(offset);
+                std::ptr::copy_nonoverlapping(source, at, from_file);
+                std::ptr::write_bytes(at.add(from_file), 0, kept - from_file);
+            }
+            if bytes > kept {
+                drop_pages(run.start as usize + kept..run.end as usize).ok()?;
+            }
+            report.pages_kept += kept / PAGE_BYTES;
+            report.pages_dropped += (bytes - kept) / PAGE_BYTES;
+        }
+        if stopped <= from {
+            return None;
+        }
+        from = stopped;
+    }
+    Some(report)
+}
+
+/// Notes which pages a call wrote, within bounds, for restores to make them private ahead.
+struct Recorder<'a> {
+    runs: &'a mut Vec<(u32, u32)>,
+    pages: usize,
+}
+
+impl Recorder<'_> {
+    fn new(runs: &mut Vec<(u32, u32)>) -> Recorder<'_> {
+        // The header page, which every restore writes.
+        runs.push((0, 1));
+        Recorder { runs, pages: 1 }
+    }
+
+    fn add(&mut self, first: usize, pages: usize) {
+        if self.pages + pages > WRITTEN_PAGES_MAX {
+            return;
+        }
+        let (first, end) = (first as u32, (first + pages) as u32);
+        let full = self.runs.len() == WRITTEN_RUNS_MAX;
+        match self.runs.last_mut() {
+            Some(last) if last.1 == first => last.1 = end,
+            _ if full => return,
+            _ => self.runs.push((first, end)),
+        }
+        self.pages += pages;
+    }
+}
