@@ -88,7 +88,9 @@ impl WorkerProcess {
                 }
                 // No worker says so much; what it says is not believed.
                 Ok(_) => self.kill(),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Progress::Running,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    return Progress::Running;
+                }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => {
                     self.kill();
@@ -112,10 +114,15 @@ impl WorkerProcess {
             return Ok(answer);
         }
         if self.killed {
-            return Err(DeployError::TimedOut { limit: self.wall_time });
+            return Err(DeployError::TimedOut {
+                limit: self.wall_time,
+            });
         }
         let log = self.last_words();
-        Err(DeployError::Crashed { crash: crash(status, &log), log })
+        Err(DeployError::Crashed {
+            crash: crash(status, &log),
+            log,
+        })
     }
 
     /// The end of what the worker wrote to its stderr, in one line.
@@ -123,7 +130,11 @@ impl WorkerProcess {
         let log = fs::read(JobDirectory(&self.directory).log()).unwrap_or_default();
         let end = &log[log.len().saturating_sub(LOG_BYTES_MAX)..];
         let text = String::from_utf8_lossy(end);
-        let lines: Vec<_> = text.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
+        let lines: Vec<_> = text
+            .lines()
+            .map(str::trim)
+            .filter(|line| !line.is_empty())
+            .collect();
         lines.join("; ")
     }
 }
