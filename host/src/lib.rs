@@ -3,6 +3,7 @@
 //! Dependencies point one way: `cli` -> `server` -> everything else; the rest know each other only through plain types.
 #![forbid(unsafe_code)]
 
+pub mod admin;
 pub mod arena;
 pub mod cli;
 pub mod deploy;

@@ -4,7 +4,7 @@
 //! replaces, so that a restart does not undo what an administrator configured.
 
 use super::{Change, DeployError, Deployments, Turn};
-use crate::store::{FunctionConfig, FunctionName, Store};
+use crate::store::{FunctionName, Store};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
@@ -133,7 +133,7 @@ pub fn deploy(
             let config = store
                 .function(name.as_str())
                 .map(|function| function.current().config.clone());
-            let config = config.unwrap_or_else(FunctionConfig::default);
+            let config = config.unwrap_or_default();
             deployments
                 .submit_unless_kept(store, name.clone(), config, &module)
                 .map_err(FileError::Deploy)

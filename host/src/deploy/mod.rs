@@ -21,7 +21,7 @@ pub use error::{Crash, DeployError, Failure, FailureKind};
 
 use crate::store::{FunctionConfig, FunctionName, Store, StoreError, Version, change, version_id};
 use job::{Job, JobDirectory};
-use process::{Progress, WorkerProcess};
+use process::WorkerProcess;
 use std::collections::VecDeque;
 use std::fs;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
@@ -229,8 +229,8 @@ impl Deployments {
         let mut index = 0;
         while index < self.running.len() {
             match self.running[index].process.poll(now) {
-                Progress::Running => index += 1,
-                Progress::Ended(answer) => {
+                None => index += 1,
+                Some(answer) => {
                     let running = self.running.remove(index);
                     turn.finished.push(finish(running, answer, store));
                 }
