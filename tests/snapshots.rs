@@ -10,7 +10,7 @@ use support::{call, engine, freeze, image_file, instance, linked, restore};
 const STATE: &str = r#"(module
     (memory (export "memory") 20 100)
     (global $g (mut i64) (i64.const 1))
-    (global $v (mut i64) (i64.const 6))
+    (global $v (mut v128) (v128.const i64x2 5 6))
     (table $t 4 10 funcref)
     (elem $e func $one $two)
     (elem (table $t) (i32.const 0) func $one)
@@ -21,14 +21,14 @@ const STATE: &str = r#"(module
     (func (export "init") (i64.store (i32.const 4096) (i64.const 77)) (global.set $g (i64.const 2)))
     (func (export "observe") (result i64 i64 i32 i32 i32 i64)
         global.get $g
-        (global.get $v)
+        (i64x2.extract_lane 1 (global.get $v))
         memory.size
         (table.size $t)
         (call_indirect $t (result i32) (i32.const 0))
         (i64.add (i64.load (i32.const 4096)) (i64.load (i32.const 1300000))))
     (func (export "ruin")
         (global.set $g (i64.const 99))
-        (global.set $v (i64.const 9))
+        (global.set $v (v128.const i64x2 9 9))
         (drop (memory.grow (i32.const 5)))
         (i64.store (i32.const 1600000) (i64.const 1))
         (drop (table.grow $t (ref.func $two) (i32.const 3)))
