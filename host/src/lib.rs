@@ -15,5 +15,6 @@ pub mod metrics;
 pub mod options;
 pub mod pool;
 pub mod scheduler;
+pub mod server;
 pub mod store;
 pub mod units;
