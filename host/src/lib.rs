@@ -14,6 +14,7 @@ pub mod log;
 pub mod metrics;
 pub mod options;
 pub mod pool;
+pub mod run;
 pub mod scheduler;
 pub mod server;
 pub mod store;
