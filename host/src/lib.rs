@@ -16,5 +16,6 @@ pub mod options;
 pub mod pool;
 pub mod run;
 pub mod scheduler;
+pub mod server;
 pub mod store;
 pub mod units;
