@@ -1,0 +1,64 @@
+//! Side-by-side measurements of Dormouse and its peers: `start` (the cost of a fresh instance) and `http` (a served function).
+//!
+//! Everything that is compared is measured in one run, on the same core, in turns, and compared by medians. Every peer
+//! lives in a process of its own, so that neither the signal handlers nor the memory of one are in the other's way.
+
+#![forbid(unsafe_code)]
+
+mod dormouse_peer;
+mod http;
+mod idle;
+mod report;
+mod start;
+mod system;
+mod wasmtime_peer;
+mod worker;
+mod workload;
+
+use clap::{Parser, Subcommand};
+
+#[derive(Parser)]
+#[command(about = "Side-by-side measurements of Dormouse and its peers")]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Instantiate, call and reset: beside the wasmtime crate. Also idle memory, and the cost of preemption.
+    Start(start::Options),
+    /// A hello function over HTTP: beside hyper, and hyper with Wasmtime. Needs wrk.
+    Http(http::Options),
+    /// Runs batches for the measuring process.
+    #[command(hide = true)]
+    Worker { peer: worker::Peer },
+    /// Holds idle instances and says what they take.
+    #[command(hide = true)]
+    Idle {
+        peer: worker::Peer,
+        workload: usize,
+        instances: usize,
+    },
+    /// Serves hello with hyper, from a string or, given a guest, from a fresh Wasmtime instance per request.
+    #[command(hide = true)]
+    ServeHyper {
+        port: u16,
+        #[arg(long)]
+        guest: Option<std::path::PathBuf>,
+    },
+}
+
+fn main() -> anyhow::Result<()> {
+    match Cli::parse().command {
+        Command::Start(options) => start::run(&options),
+        Command::Http(options) => http::run(&options),
+        Command::Worker { peer } => worker::serve(peer),
+        Command::Idle {
+            peer,
+            workload,
+            instances,
+        } => idle::measure(peer, workload, instances),
+        Command::ServeHyper { port, guest } => http::hyper_server::serve(port, guest.as_deref()),
+    }
+}

@@ -1,0 +1,124 @@
+//! The modules that are measured, made as text so that a reader sees all there is to them.
+
+/// What a call does to a memory of which size.
+#[derive(Clone, Copy, Debug)]
+pub struct Workload {
+    pub name: &'static str,
+    /// Of the memory, in wasm pages.
+    pub memory_pages: u32,
+    /// Bytes of memory that are initialised, from the start of it, with no byte zero.
+    pub data_bytes: u32,
+    /// Hardware pages that a call writes a word of.
+    pub written_pages: u32,
+}
+
+const WASM_PAGE_BYTES: u32 = 65536;
+
+pub const WORKLOADS: [Workload; 6] = [
+    Workload {
+        name: "tiny, 0 pages written",
+        memory_pages: 1,
+        data_bytes: 64,
+        written_pages: 0,
+    },
+    Workload {
+        name: "tiny, 1 page written",
+        memory_pages: 1,
+        data_bytes: 64,
+        written_pages: 1,
+    },
+    Workload {
+        name: "2 MiB, 0 pages written",
+        memory_pages: 32,
+        data_bytes: 2 << 20,
+        written_pages: 0,
+    },
+    Workload {
+        name: "2 MiB, 16 pages written",
+        memory_pages: 32,
+        data_bytes: 2 << 20,
+        written_pages: 16,
+    },
+    Workload {
+        name: "2 MiB, 128 pages written",
+        memory_pages: 32,
+        data_bytes: 2 << 20,
+        written_pages: 128,
+    },
+    Workload {
+        name: "64 MiB, 4 pages written",
+        memory_pages: 1024,
+        data_bytes: 64 << 10,
+        written_pages: 4,
+    },
+];
+
+impl Workload {
+    pub fn memory_bytes(&self) -> u64 {
+        u64::from(self.memory_pages) * u64::from(WASM_PAGE_BYTES)
+    }
+
+    /// The distance of the written pages: they are spread evenly over the memory.
+    pub fn stride_bytes(&self) -> u32 {
+        self.memory_pages * WASM_PAGE_BYTES / self.written_pages.max(1)
+    }
+
+    /// The parameters of `run`.
+    pub fn arguments(&self) -> (i32, i32) {
+        (self.written_pages as i32, self.stride_bytes() as i32)
+    }
+
+    /// The module; those of different seeds differ in their data.
+    ///
+    /// `run(pages, stride)` adds one to the first word of each page and returns the sum of what was there before, which is
+    /// the same in every fresh instance and in no other.
+    pub fn wasm(&self, seed: u32) -> Vec<u8> {
+        let pages = self.memory_pages;
+        let text = format!(
+            r#"(module
+  (memory (export "memory") {pages})
+  (data (i32.const 0) "{}")
+  (func (export "run") (param $pages i32) (param $stride i32) (result i32)
+    (local $address i32) (local $word i32) (local $sum i32)
+    (block $done
+      (loop $next
+        (br_if $done (i32.eqz (local.get $pages)))
+        (local.set $word (i32.load (local.get $address)))
+        (local.set $sum (i32.add (local.get $sum) (local.get $word)))
+        (i32.store (local.get $address) (i32.add (local.get $word) (i32.const 1)))
+        (local.set $address (i32.add (local.get $address) (local.get $stride)))
+        (local.set $pages (i32.sub (local.get $pages) (i32.const 1)))
+        (br $next)))
+    (local.get $sum)))"#,
+            letters(self.data_bytes, seed)
+        );
+        wat::parse_str(text).expect("the generated module is valid")
+    }
+}
+
+/// A loop that runs for long: `run(iterations)` hashes a word of memory again and again.
+pub fn tight_loop() -> Vec<u8> {
+    let text = r#"(module
+  (memory (export "memory") 1)
+  (func (export "run") (param $left i64) (result i64)
+    (local $hash i64)
+    (local.set $hash (i64.const 88172645463325252))
+    (loop $next
+      (local.set $hash (i64.xor (local.get $hash) (i64.shl (local.get $hash) (i64.const 13))))
+      (local.set $hash (i64.xor (local.get $hash) (i64.shr_u (local.get $hash) (i64.const 7))))
+      (i64.store (i32.and (i32.wrap_i64 (local.get $hash)) (i32.const 0xfff8)) (local.get $hash))
+      (local.set $left (i64.sub (local.get $left) (i64.const 1)))
+      (br_if $next (i64.ne (local.get $left) (i64.const 0))))
+    (local.get $hash)))"#;
+    wat::parse_str(text).expect("the module is valid")
+}
+
+fn letters(count: u32, seed: u32) -> String {
+    let mut state = seed.wrapping_mul(2_654_435_761).wrapping_add(1);
+    let letter = |_| {
+        // Numerical Recipes' linear congruential generator.
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        char::from(b'a' + (state >> 24) as u8 % 26)
+    };
+    (0..count).map(letter).collect()
+}
