@@ -5,6 +5,7 @@
 
 pub mod admin;
 pub mod arena;
+pub mod bench;
 pub mod cli;
 pub mod deploy;
 pub mod gateway;
@@ -16,5 +17,6 @@ pub mod options;
 pub mod pool;
 pub mod run;
 pub mod scheduler;
+pub mod server;
 pub mod store;
 pub mod units;
