@@ -49,19 +49,29 @@ pub fn serving_limits(config: &FunctionConfig) -> Limits {
 }
 
 /// Compiles a binary module, initialises an instance of it and writes both files.
-pub fn build(module: &[u8], config: &FunctionConfig, artifact: &Path, image: &Path) -> Result<Built, Failure> {
+pub fn build(
+    module: &[u8],
+    config: &FunctionConfig,
+    artifact: &Path,
+    image: &Path,
+) -> Result<Built, Failure> {
     let begin = Instant::now();
     let options = CompileOptions::default();
     let bytes = compile(module, &options).map_err(refused)?;
     let compile = begin.elapsed();
     let mut file = create(artifact)?;
-    file.write_all(&bytes).map_err(|error| Failure::io("cannot write the artifact", &error))?;
+    file.write_all(&bytes)
+        .map_err(|error| Failure::io("cannot write the artifact", &error))?;
     let artifact_bytes = bytes.len() as u64;
     drop(bytes);
 
     let begin = Instant::now();
     let internal = |error: &dyn fmt::Display| Failure::new(FailureKind::Internal, error);
-    let options = EngineOptions { slots_max: 1, stack_bytes: STACK_BYTES_MAX, ..EngineOptions::default() };
+    let options = EngineOptions {
+        slots_max: 1,
+        stack_bytes: STACK_BYTES_MAX,
+        ..EngineOptions::default()
+    };
     let engine = Engine::new(&options).map_err(|error| internal(&error))?;
     let module = Module::load(&engine, &file).map_err(|error| internal(&error))?;
     let kind = kind_of(module.info())?;
@@ -92,18 +102,36 @@ fn create(path: &Path) -> Result<File, Failure> {
 
 /// Makes an instance and runs everything that runs before the first request.
 pub fn initialise(linked: &Linked, config: &FunctionConfig) -> Result<Instance, Failure> {
-    let policy = if config.init_entropy { InitPolicy::Allow } else { InitPolicy::Refuse };
-    let environment = config.env.iter().map(|(name, value)| (name.clone(), value.clone())).collect();
+    let policy = if config.init_entropy {
+        InitPolicy::Allow
+    } else {
+        InitPolicy::Refuse
+    };
+    let environment = config
+        .env
+        .iter()
+        .map(|(name, value)| (name.clone(), value.clone()))
+        .collect();
     let context = Context::initialising(environment, policy);
-    let limits = Limits { cpu_time: Some(INIT_CPU_TIME), ..serving_limits(config) };
-    let mut instance = Instance::new(linked, limits, Box::new(context)).map_err(not_instantiated)?;
+    let limits = Limits {
+        cpu_time: Some(INIT_CPU_TIME),
+        ..serving_limits(config)
+    };
+    let mut instance =
+        Instance::new(linked, limits, Box::new(context)).map_err(not_instantiated)?;
     let module = linked.module();
     if let Some(start) = module.start_function() {
-        instance.call(start, &[]).map_err(|trap| init_failed("the start function", trap, &mut instance))?;
+        instance
+            .call(start, &[])
+            .map_err(|trap| init_failed("the start function", trap, &mut instance))?;
     }
-    let init = INIT_EXPORTS.into_iter().find(|name| module.function(name).is_some());
+    let init = INIT_EXPORTS
+        .into_iter()
+        .find(|name| module.function(name).is_some());
     for name in ["_initialize"].into_iter().chain(init) {
-        let Some(function) = module.function(name) else { continue };
+        let Some(function) = module.function(name) else {
+            continue;
+        };
         let ty = module.function_type(function);
         if *ty != FunctionType::default() {
             return Err(Failure::new(
@@ -111,7 +139,9 @@ pub fn initialise(linked: &Linked, config: &FunctionConfig) -> Result<Instance, 
                 format_args!("the export {name} has type {ty}; it must take and return nothing"),
             ));
         }
-        instance.call(function, &[]).map_err(|trap| init_failed(name, trap, &mut instance))?;
+        instance
+            .call(function, &[])
+            .map_err(|trap| init_failed(name, trap, &mut instance))?;
     }
     Ok(instance)
 }
@@ -121,12 +151,23 @@ pub fn kind_of(info: &ModuleInfo) -> Result<Kind, Failure> {
     let wrong = |message: String| Err(Failure::new(FailureKind::NotAFunction, message));
     let expected = "a function exports either _start: () -> () (a WASI command) or handle: () -> (i32) (a reactor)";
     let start = FunctionType::default();
-    let handle = FunctionType { parameters: Vec::new(), results: vec![ValueType::I32] };
+    let handle = FunctionType {
+        parameters: Vec::new(),
+        results: vec![ValueType::I32],
+    };
     match (exported(info, "_start"), exported(info, "handle")) {
-        (Some(_), Some(_)) => wrong(format!("the module exports both _start and handle; {expected}")),
-        (None, None) => wrong(format!("the module exports neither _start nor handle; {expected}")),
-        (Some(ty), None) if *ty != start => wrong(format!("the export _start has type {ty}; {expected}")),
-        (None, Some(ty)) if *ty != handle => wrong(format!("the export handle has type {ty}; {expected}")),
+        (Some(_), Some(_)) => wrong(format!(
+            "the module exports both _start and handle; {expected}"
+        )),
+        (None, None) => wrong(format!(
+            "the module exports neither _start nor handle; {expected}"
+        )),
+        (Some(ty), None) if *ty != start => {
+            wrong(format!("the export _start has type {ty}; {expected}"))
+        }
+        (None, Some(ty)) if *ty != handle => {
+            wrong(format!("the export handle has type {ty}; {expected}"))
+        }
         (Some(_), None) => Ok(Kind::Command),
         (None, Some(_)) => Ok(Kind::Reactor),
     }
@@ -143,9 +184,9 @@ fn exported<'a>(info: &'a ModuleInfo, name: &str) -> Option<&'a FunctionType> {
 pub fn refused(error: CompileError) -> Failure {
     let kind = match &error {
         CompileError::UnsupportedCpu { .. } | CompileError::Codegen { .. } => FailureKind::Internal,
-        CompileError::TableTooLarge { .. } | CompileError::StateTooLarge { .. } | CompileError::TooLarge { .. } => {
-            FailureKind::LimitExceeded
-        }
+        CompileError::TableTooLarge { .. }
+        | CompileError::StateTooLarge { .. }
+        | CompileError::TooLarge { .. } => FailureKind::LimitExceeded,
         _ => FailureKind::InvalidModule,
     };
     Failure::new(kind, error)
@@ -163,7 +204,11 @@ fn not_instantiated(error: InstantiateError) -> Failure {
 /// The trap of an initialiser, with the limit behind it and what the guest said last.
 fn init_failed(name: &str, trap: Trap, instance: &mut Instance) -> Failure {
     let limited = matches!(trap.reason, Reason::Limit(_));
-    let kind = if limited { FailureKind::LimitExceeded } else { FailureKind::InitFailed };
+    let kind = if limited {
+        FailureKind::LimitExceeded
+    } else {
+        FailureKind::InitFailed
+    };
     let mut message = format!("initialisation failed in {name}: {trap}");
     let context = instance.data_mut::<Context>();
     context.stderr.finish();

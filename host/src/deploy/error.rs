@@ -51,20 +51,34 @@ pub struct Failure {
 
 impl Failure {
     pub fn new(kind: FailureKind, message: impl fmt::Display) -> Failure {
-        Failure { kind, message: message.to_string() }
+        Failure {
+            kind,
+            message: message.to_string(),
+        }
     }
 
     /// An I/O operation of the worker failed.
     pub fn io(what: &str, error: &io::Error) -> Failure {
-        let full = matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded);
-        let kind = if full { FailureKind::DiskFull } else { FailureKind::Internal };
+        let full = matches!(
+            error.kind(),
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge
+        );
+        let kind = if full {
+            FailureKind::DiskFull
+        } else {
+            FailureKind::Internal
+        };
         Failure::new(kind, format_args!("{what}: {error}"))
     }
 }
 
 impl From<StoreError> for Failure {
     fn from(error: StoreError) -> Failure {
-        let kind = if error.is_full() { FailureKind::DiskFull } else { FailureKind::Internal };
+        let kind = if error.is_full() {
+            FailureKind::DiskFull
+        } else {
+            FailureKind::Internal
+        };
         Failure::new(kind, error)
     }
 }
@@ -137,18 +151,21 @@ impl fmt::Display for DeployError {
             DeployError::Refused(failure) => f.write_str(&failure.message),
             DeployError::Crashed { crash, log } => {
                 match crash {
-                    Crash::OutOfMemory => {
-                        f.write_str("compiling or initialising the module takes more memory than is allowed")?
-                    }
-                    Crash::CpuTime => {
-                        f.write_str("compiling or initialising the module takes more CPU time than is allowed")?
-                    }
-                    Crash::Signal(signal) => {
-                        write!(f, "the compiler crashed over this module: {} (signal {signal})", signal_name(*signal))?
-                    }
-                    Crash::Exit(code) => {
-                        write!(f, "the compiler failed over this module and ended with exit code {code}")?
-                    }
+                    Crash::OutOfMemory => f.write_str(
+                        "compiling or initialising the module takes more memory than is allowed",
+                    )?,
+                    Crash::CpuTime => f.write_str(
+                        "compiling or initialising the module takes more CPU time than is allowed",
+                    )?,
+                    Crash::Signal(signal) => write!(
+                        f,
+                        "the compiler crashed over this module: {} (signal {signal})",
+                        signal_name(*signal)
+                    )?,
+                    Crash::Exit(code) => write!(
+                        f,
+                        "the compiler failed over this module and ended with exit code {code}"
+                    )?,
                 }
                 if !log.is_empty() {
                     write!(f, ": {log}")?;

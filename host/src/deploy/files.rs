@@ -4,7 +4,7 @@
 //! replaces, so that a restart does not undo what an administrator configured.
 
 use super::{Change, DeployError, Deployments, Turn};
-use crate::store::{FunctionConfig, FunctionName, Store};
+use crate::store::{FunctionName, Store};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
@@ -22,7 +22,10 @@ pub enum FileError {
     NoModules,
     Name(String),
     /// Another file would be deployed under the same name.
-    Twice { name: FunctionName, other: PathBuf },
+    Twice {
+        name: FunctionName,
+        other: PathBuf,
+    },
     Deploy(DeployError),
 }
 
@@ -31,9 +34,16 @@ impl fmt::Display for FileError {
         match self {
             FileError::Read(error) => write!(f, "cannot be read: {error}"),
             FileError::NoModules => f.write_str("holds no .wasm or .wat files"),
-            FileError::Name(error) => write!(f, "{error}; rename the file, or deploy it with `dormouse deploy NAME FILE`"),
+            FileError::Name(error) => write!(
+                f,
+                "{error}; rename the file, or deploy it with `dormouse deploy NAME FILE`"
+            ),
             FileError::Twice { name, other } => {
-                write!(f, "{} is to be deployed as {name} too; rename one of them", other.display())
+                write!(
+                    f,
+                    "{} is to be deployed as {name} too; rename one of them",
+                    other.display()
+                )
             }
             FileError::Deploy(error) => write!(f, "{error}"),
         }
@@ -61,7 +71,11 @@ pub fn find(paths: &[PathBuf]) -> Result<BTreeMap<FunctionName, PathBuf>, Vec<Fa
     }
     let mut found: BTreeMap<FunctionName, PathBuf> = BTreeMap::new();
     for file in files {
-        let stem = file.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+        let stem = file
+            .file_stem()
+            .unwrap_or_default()
+            .to_string_lossy()
+            .into_owned();
         match FunctionName::try_from(stem) {
             Err(error) => failed.push((file, FileError::Name(error.to_string()))),
             Ok(name) => match found.get(&name) {
@@ -74,14 +88,20 @@ pub fn find(paths: &[PathBuf]) -> Result<BTreeMap<FunctionName, PathBuf>, Vec<Fa
             },
         }
     }
-    if failed.is_empty() { Ok(found) } else { Err(failed) }
+    if failed.is_empty() {
+        Ok(found)
+    } else {
+        Err(failed)
+    }
 }
 
 fn modules_of(directory: &Path) -> io::Result<Vec<PathBuf>> {
     let mut modules = Vec::new();
     for entry in fs::read_dir(directory)? {
         let path = entry?.path();
-        let is_module = path.extension().is_some_and(|suffix| suffix == "wasm" || suffix == "wat");
+        let is_module = path
+            .extension()
+            .is_some_and(|suffix| suffix == "wasm" || suffix == "wat");
         if is_module && path.is_file() {
             modules.push(path);
         }
@@ -110,9 +130,13 @@ pub fn deploy(
     let mut pending = HashMap::new();
     for (name, file) in files {
         let submitted = fs::read(file).map_err(FileError::Read).and_then(|module| {
-            let config = store.function(name.as_str()).map(|function| function.current().config.clone());
-            let config = config.unwrap_or_else(FunctionConfig::default);
-            deployments.submit_unless_kept(store, name.clone(), config, &module).map_err(FileError::Deploy)
+            let config = store
+                .function(name.as_str())
+                .map(|function| function.current().config.clone());
+            let config = config.unwrap_or_default();
+            deployments
+                .submit_unless_kept(store, name.clone(), config, &module)
+                .map_err(FileError::Deploy)
         });
         match submitted {
             Ok(Some(id)) => drop(pending.insert(id, file)),
@@ -123,15 +147,30 @@ pub fn deploy(
     let total = pending.len();
     while !pending.is_empty() {
         for finished in next_turn(store, deployments).finished {
-            let Some(file) = pending.remove(&finished.id) else { continue };
-            let change = finished.result.as_ref().ok().map(|deployed| deployed.change);
-            progress(Step { done: total - pending.len(), total, name: &finished.name, change });
+            let Some(file) = pending.remove(&finished.id) else {
+                continue;
+            };
+            let change = finished
+                .result
+                .as_ref()
+                .ok()
+                .map(|deployed| deployed.change);
+            progress(Step {
+                done: total - pending.len(),
+                total,
+                name: &finished.name,
+                change,
+            });
             if let Err(error) = finished.result {
                 failed.push((file.clone(), FileError::Deploy(error)));
             }
         }
     }
-    if failed.is_empty() { Ok(()) } else { Err(failed) }
+    if failed.is_empty() {
+        Ok(())
+    } else {
+        Err(failed)
+    }
 }
 
 /// Waits until a deployment can go on and lets it.
@@ -142,11 +181,16 @@ pub fn next_turn(store: &mut Store, deployments: &mut Deployments) -> Turn {
     }
     let timeout = deployments.next_deadline().map(|deadline| {
         let left = deadline.saturating_duration_since(Instant::now()) + Duration::from_millis(1);
-        Timespec { tv_sec: left.as_secs() as i64, tv_nsec: left.subsec_nanos().into() }
+        Timespec {
+            tv_sec: left.as_secs() as i64,
+            tv_nsec: left.subsec_nanos().into(),
+        }
     });
     let fds: Vec<BorrowedFd<'_>> = deployments.fds().collect();
-    let mut watched: Vec<PollFd<'_>> =
-        fds.iter().map(|fd| PollFd::from_borrowed_fd(*fd, PollFlags::IN)).collect();
+    let mut watched: Vec<PollFd<'_>> = fds
+        .iter()
+        .map(|fd| PollFd::from_borrowed_fd(*fd, PollFlags::IN))
+        .collect();
     // Interrupted or not, the deployments are looked at again.
     let _ = poll(&mut watched, timeout.as_ref());
     deployments.poll(store, Instant::now())
@@ -179,9 +223,15 @@ mod tests {
         let empty = tempfile::tempdir().unwrap();
         let failed = find(&[directory.path().to_owned(), empty.path().to_owned()]).unwrap_err();
         assert_eq!(failed.len(), 3);
-        let text: Vec<_> = failed.iter().map(|(path, error)| format!("{}: {error}", path.display())).collect();
+        let text: Vec<_> = failed
+            .iter()
+            .map(|(path, error)| format!("{}: {error}", path.display()))
+            .collect();
         assert!(text.iter().any(|line| line.contains("Bad Name")));
-        assert!(text.iter().any(|line| line.contains("a.wasm is to be deployed as a too")));
+        assert!(
+            text.iter()
+                .any(|line| line.contains("a.wasm is to be deployed as a too"))
+        );
         assert!(text.iter().any(|line| line.contains("holds no")));
     }
 }

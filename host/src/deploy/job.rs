@@ -34,7 +34,11 @@ pub struct Job {
 
 impl Job {
     pub fn place(&self) -> Place {
-        if self.rebuild { Place::SameId } else { Place::Current }
+        if self.rebuild {
+            Place::SameId
+        } else {
+            Place::Current
+        }
     }
 }
 

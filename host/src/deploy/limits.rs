@@ -4,7 +4,9 @@
 //! They are on real memory (`RLIMIT_DATA`), not on address space: an instance reserves gigabytes that it never touches.
 
 use crate::store::FunctionConfig;
-use rustix::process::{Resource, Rlimit, Signal, getppid, nice, set_parent_process_death_signal, setrlimit};
+use rustix::process::{
+    Resource, Rlimit, Signal, getppid, getrlimit, nice, set_parent_process_death_signal, setrlimit,
+};
 use std::io;
 use std::time::Duration;
 
@@ -28,14 +30,28 @@ pub fn apply(config: &FunctionConfig, server: u32) -> io::Result<()> {
     if getppid().map(|pid| pid.as_raw_nonzero().get() as u32) != Some(server) {
         return Err(io::Error::other("the server is gone"));
     }
-    let limit = |resource, value| setrlimit(resource, Rlimit { current: Some(value), maximum: Some(value) });
-    limit(Resource::Core, 0)?;
+    limit(Resource::Core, 0, 0)?;
     // SIGXCPU at the first limit says why the worker died; the second is never reached.
-    let cpu = Rlimit { current: Some(CPU_TIME.as_secs()), maximum: Some(CPU_TIME.as_secs() + 1) };
-    setrlimit(Resource::Cpu, cpu)?;
-    limit(Resource::Fsize, config.memory_bytes + FILE_BYTES)?;
-    limit(Resource::Data, config.memory_bytes + COMPILER_MEMORY_BYTES)?;
+    limit(Resource::Cpu, CPU_TIME.as_secs(), CPU_TIME.as_secs() + 1)?;
+    let file_bytes = config.memory_bytes + FILE_BYTES;
+    limit(Resource::Fsize, file_bytes, file_bytes)?;
+    let memory_bytes = config.memory_bytes + COMPILER_MEMORY_BYTES;
+    limit(Resource::Data, memory_bytes, memory_bytes)?;
     // Serving comes first.
     let _ = nice(NICENESS);
+    Ok(())
+}
+
+/// Lowers a limit. One that is lower already, by the administrator's will, stays as it is.
+fn limit(resource: Resource, current: u64, maximum: u64) -> io::Result<()> {
+    let least = |value: u64, inherited: Option<u64>| {
+        Some(inherited.map_or(value, |limit| limit.min(value)))
+    };
+    let inherited = getrlimit(resource);
+    let limit = Rlimit {
+        current: least(current, inherited.current),
+        maximum: least(maximum, inherited.maximum),
+    };
+    setrlimit(resource, limit)?;
     Ok(())
 }

@@ -16,12 +16,12 @@ mod process;
 mod tests;
 pub mod worker;
 
-pub use build::{Built, build, compiler};
+pub use build::{Built, build, compiler, initialise, kind_of, refused, serving_limits};
 pub use error::{Crash, DeployError, Failure, FailureKind};
 
 use crate::store::{FunctionConfig, FunctionName, Store, StoreError, Version, change, version_id};
 use job::{Job, JobDirectory};
-use process::{Progress, WorkerProcess};
+use process::WorkerProcess;
 use std::collections::VecDeque;
 use std::fs;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
@@ -142,7 +142,11 @@ impl Deployments {
     }
 
     /// Has a version compiled again whose artifact or image does not match this binary or processor.
-    pub fn submit_rebuild(&mut self, store: &Store, version: &Version) -> Result<DeploymentId, DeployError> {
+    pub fn submit_rebuild(
+        &mut self,
+        store: &Store,
+        version: &Version,
+    ) -> Result<DeploymentId, DeployError> {
         let directory = change::staging_path(store.paths());
         fs::create_dir(&directory).map_err(StoreError::io("cannot write", &directory))?;
         let job = Job {
@@ -187,8 +191,13 @@ impl Deployments {
 
     /// Whether a deployment of this function runs or waits; until it ends, nobody else may change the function.
     pub fn is_busy(&self, name: &str) -> bool {
-        self.running.iter().any(|running| running.name.as_str() == name)
-            || self.waiting.iter().any(|waiting| waiting.job.name.as_str() == name)
+        self.running
+            .iter()
+            .any(|running| running.name.as_str() == name)
+            || self
+                .waiting
+                .iter()
+                .any(|waiting| waiting.job.name.as_str() == name)
     }
 
     /// Deployments that run or wait.
@@ -207,7 +216,10 @@ impl Deployments {
 
     /// When [`poll`](Self::poll) is due even if no file descriptor is ready.
     pub fn next_deadline(&self) -> Option<Instant> {
-        self.running.iter().filter_map(|running| running.process.deadline()).min()
+        self.running
+            .iter()
+            .filter_map(|running| running.process.deadline())
+            .min()
     }
 
     /// Goes on with whatever can go on: ends deployments whose workers have answered, died or overrun their time, and
@@ -217,8 +229,8 @@ impl Deployments {
         let mut index = 0;
         while index < self.running.len() {
             match self.running[index].process.poll(now) {
-                Progress::Running => index += 1,
-                Progress::Ended(answer) => {
+                None => index += 1,
+                Some(answer) => {
                     let running = self.running.remove(index);
                     turn.finished.push(finish(running, answer, store));
                 }
@@ -233,14 +245,23 @@ impl Deployments {
         while index < self.waiting.len() && self.running.len() < self.running_max {
             let name = &self.waiting[index].job.name;
             let is_turn = !self.running.iter().any(|running| running.name == *name)
-                && !self.waiting.iter().take(index).any(|earlier| earlier.job.name == *name);
+                && !self
+                    .waiting
+                    .iter()
+                    .take(index)
+                    .any(|earlier| earlier.job.name == *name);
             if !is_turn {
                 index += 1;
                 continue;
             }
             let waiting = self.waiting.remove(index).expect("the index is in range");
             if let Some(result) = settled(&waiting.job, store) {
-                turn.finished.push(end(waiting.id, waiting.job.name, &waiting.directory, result));
+                turn.finished.push(end(
+                    waiting.id,
+                    waiting.job.name,
+                    &waiting.directory,
+                    result,
+                ));
                 continue;
             }
             match self.start(&waiting, store, now) {
@@ -256,18 +277,34 @@ impl Deployments {
                     });
                 }
                 Err(error) => {
-                    turn.finished.push(end(waiting.id, waiting.job.name, &waiting.directory, Err(error)));
+                    turn.finished.push(end(
+                        waiting.id,
+                        waiting.job.name,
+                        &waiting.directory,
+                        Err(error),
+                    ));
                 }
             }
         }
     }
 
-    fn start(&self, waiting: &Waiting, store: &Store, now: Instant) -> Result<WorkerProcess, DeployError> {
+    fn start(
+        &self,
+        waiting: &Waiting,
+        store: &Store,
+        now: Instant,
+    ) -> Result<WorkerProcess, DeployError> {
         let staged = JobDirectory(&waiting.directory);
         let json = serde_json::to_vec(&waiting.job).expect("a job is plain data");
         fs::write(staged.job(), json).map_err(StoreError::io("cannot write", &staged.job()))?;
-        WorkerProcess::start(&self.program, &waiting.directory, store.lock(), now, self.wall_time)
-            .map_err(DeployError::Worker)
+        WorkerProcess::start(
+            &self.program,
+            &waiting.directory,
+            store.lock(),
+            now,
+            self.wall_time,
+        )
+        .map_err(DeployError::Worker)
     }
 }
 
@@ -285,17 +322,27 @@ fn settled(job: &Job, store: &mut Store) -> Option<Result<Deployed, DeployError>
         return None;
     }
     if *function.current() == kept {
-        return Some(Ok(Deployed { version: kept, change: Change::Unchanged }));
+        return Some(Ok(Deployed {
+            version: kept,
+            change: Change::Unchanged,
+        }));
     }
     let name = job.name.clone();
     Some(match store.rollback(&name, Some(&kept.id)) {
-        Ok(version) => Ok(Deployed { version: version.clone(), change: Change::Updated }),
+        Ok(version) => Ok(Deployed {
+            version: version.clone(),
+            change: Change::Updated,
+        }),
         Err(error) => Err(error.into()),
     })
 }
 
 /// Turns a worker's end into a deployment's.
-fn finish(running: Running, answer: Result<job::Answer, DeployError>, store: &mut Store) -> Finished {
+fn finish(
+    running: Running,
+    answer: Result<job::Answer, DeployError>,
+    store: &mut Store,
+) -> Finished {
     // Whatever the worker said or left unsaid, the disk knows what it has done.
     store.reload(&running.name);
     let change = match running {

@@ -28,12 +28,6 @@ pub struct WorkerProcess {
     killed: bool,
 }
 
-/// How far a worker is.
-pub enum Progress {
-    Running,
-    Ended(Result<Answer, DeployError>),
-}
-
 impl WorkerProcess {
     /// Starts the program on a job's directory. The child holds the store's lock as its stdin, so that a server that is
     /// restarted does not open the store before the last worker is gone.
@@ -74,25 +68,27 @@ impl WorkerProcess {
         (!self.killed).then_some(self.deadline)
     }
 
-    /// Reads what there is, and kills the worker when its time is up.
-    pub fn poll(&mut self, now: Instant) -> Progress {
+    /// Reads what there is, and kills the worker when its time is up. Its answer, or what became of it, once it has ended.
+    pub fn poll(&mut self, now: Instant) -> Option<Result<Answer, DeployError>> {
         if !self.killed && now >= self.deadline {
             self.kill();
         }
         loop {
             let mut buffer = [0; 4096];
             match self.stdout.read(&mut buffer) {
-                Ok(0) => return Progress::Ended(self.end()),
+                Ok(0) => return Some(self.end()),
                 Ok(count) if self.answer.len() + count <= ANSWER_BYTES_MAX => {
                     self.answer.extend_from_slice(&buffer[..count]);
                 }
                 // No worker says so much; what it says is not believed.
                 Ok(_) => self.kill(),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Progress::Running,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    return None;
+                }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => {
                     self.kill();
-                    return Progress::Ended(Err(DeployError::Worker(error)));
+                    return Some(Err(DeployError::Worker(error)));
                 }
             }
         }
@@ -112,10 +108,15 @@ impl WorkerProcess {
             return Ok(answer);
         }
         if self.killed {
-            return Err(DeployError::TimedOut { limit: self.wall_time });
+            return Err(DeployError::TimedOut {
+                limit: self.wall_time,
+            });
         }
         let log = self.last_words();
-        Err(DeployError::Crashed { crash: crash(status, &log), log })
+        Err(DeployError::Crashed {
+            crash: crash(status, &log),
+            log,
+        })
     }
 
     /// The end of what the worker wrote to its stderr, in one line.
@@ -123,7 +124,11 @@ impl WorkerProcess {
         let log = fs::read(JobDirectory(&self.directory).log()).unwrap_or_default();
         let end = &log[log.len().saturating_sub(LOG_BYTES_MAX)..];
         let text = String::from_utf8_lossy(end);
-        let lines: Vec<_> = text.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
+        let lines: Vec<_> = text
+            .lines()
+            .map(str::trim)
+            .filter(|line| !line.is_empty())
+            .collect();
         lines.join("; ")
     }
 }

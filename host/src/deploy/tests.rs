@@ -18,14 +18,24 @@ impl Bench {
         let directory = tempfile::tempdir().unwrap();
         let store = Store::open(&directory.path().join("data")).unwrap();
         let program = directory.path().join("worker");
-        fs::write(&program, format!("#!/bin/sh\nPATH=/usr/bin:/bin\n{script}\n")).unwrap();
+        fs::write(
+            &program,
+            format!("#!/bin/sh\nPATH=/usr/bin:/bin\n{script}\n"),
+        )
+        .unwrap();
         fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
-        Bench { directory, store, deployments: Deployments::with_program(program, 2) }
+        Bench {
+            directory,
+            store,
+            deployments: Deployments::with_program(program, 2),
+        }
     }
 
     fn submit(&mut self, name: &str, module: &[u8]) -> DeploymentId {
         let config = FunctionConfig::default();
-        self.deployments.submit(&self.store, name.parse().unwrap(), config, module).unwrap()
+        self.deployments
+            .submit(&self.store, name.parse().unwrap(), config, module)
+            .unwrap()
     }
 
     fn run(&mut self) -> Vec<Finished> {
@@ -46,28 +56,77 @@ impl Bench {
     }
 
     fn staging_is_empty(&self) -> bool {
-        change::list(&self.store.paths().staging()).unwrap().is_empty()
+        change::list(&self.store.paths().staging())
+            .unwrap()
+            .is_empty()
     }
 }
 
 #[test]
 fn a_worker_that_crashes_is_reported_with_its_last_words() {
     let error = Bench::error("echo first >&2; echo last words >&2; kill -SEGV $$");
-    assert!(matches!(error, DeployError::Crashed { crash: Crash::Signal(libc::SIGSEGV), .. }), "{error:?}");
-    assert!(error.to_string().contains("SIGSEGV (signal 11): first; last words"), "{error}");
+    assert!(
+        matches!(
+            error,
+            DeployError::Crashed {
+                crash: Crash::Signal(libc::SIGSEGV),
+                ..
+            }
+        ),
+        "{error:?}"
+    );
+    assert!(
+        error
+            .to_string()
+            .contains("SIGSEGV (signal 11): first; last words"),
+        "{error}"
+    );
     let error = Bench::error("exit 3");
-    assert!(matches!(error, DeployError::Crashed { crash: Crash::Exit(3), .. }), "{error:?}");
+    assert!(
+        matches!(
+            error,
+            DeployError::Crashed {
+                crash: Crash::Exit(3),
+                ..
+            }
+        ),
+        "{error:?}"
+    );
     let error = Bench::error("echo memory allocation of 99 bytes failed >&2; kill -ABRT $$");
-    assert!(matches!(error, DeployError::Crashed { crash: Crash::OutOfMemory, .. }), "{error:?}");
+    assert!(
+        matches!(
+            error,
+            DeployError::Crashed {
+                crash: Crash::OutOfMemory,
+                ..
+            }
+        ),
+        "{error:?}"
+    );
     let error = Bench::error("kill -XCPU $$");
-    assert!(matches!(error, DeployError::Crashed { crash: Crash::CpuTime, .. }), "{error:?}");
+    assert!(
+        matches!(
+            error,
+            DeployError::Crashed {
+                crash: Crash::CpuTime,
+                ..
+            }
+        ),
+        "{error:?}"
+    );
 }
 
 #[test]
 fn a_worker_that_answers_nonsense_is_not_believed() {
     for script in ["echo nonsense", "echo '{\"Ok\":1}'", "exec yes", "exit 0"] {
         let error = Bench::error(script);
-        assert!(matches!(error, DeployError::Crashed { .. } | DeployError::TimedOut { .. }), "{script}: {error:?}");
+        assert!(
+            matches!(
+                error,
+                DeployError::Crashed { .. } | DeployError::TimedOut { .. }
+            ),
+            "{script}: {error:?}"
+        );
     }
 }
 
@@ -82,7 +141,9 @@ fn a_worker_that_answers_and_then_crashes_is_not_believed() {
 fn a_refusal_is_passed_on() {
     let answer = r#"{"Err":{"kind":"invalid-module","message":"no"}}"#;
     let error = Bench::error(&format!("echo '{answer}'"));
-    let DeployError::Refused(failure) = error else { panic!("{error:?}") };
+    let DeployError::Refused(failure) = error else {
+        panic!("{error:?}")
+    };
     assert_eq!(failure, Failure::new(FailureKind::InvalidModule, "no"));
 }
 
@@ -91,15 +152,31 @@ fn a_worker_that_hangs_is_killed_at_its_deadline() {
     let mut bench = Bench::new("exec sleep 1000");
     bench.submit("f", b"module");
     let begin = Instant::now();
-    assert_eq!(bench.deployments.poll(&mut bench.store, begin).started.len(), 1);
-    assert!(bench.deployments.poll(&mut bench.store, begin).finished.is_empty());
+    assert_eq!(
+        bench
+            .deployments
+            .poll(&mut bench.store, begin)
+            .started
+            .len(),
+        1
+    );
+    assert!(
+        bench
+            .deployments
+            .poll(&mut bench.store, begin)
+            .finished
+            .is_empty()
+    );
     // The clock is the caller's: the test does not wait.
     let deadline = bench.deployments.next_deadline().unwrap();
     let mut finished = bench.deployments.poll(&mut bench.store, deadline).finished;
     while finished.is_empty() {
         finished = next_turn(&mut bench.store, &mut bench.deployments).finished;
     }
-    assert!(matches!(finished[0].result, Err(DeployError::TimedOut { .. })), "{finished:?}");
+    assert!(
+        matches!(finished[0].result, Err(DeployError::TimedOut { .. })),
+        "{finished:?}"
+    );
 }
 
 #[test]
@@ -112,11 +189,19 @@ fn workers_are_few_and_a_function_has_one_at_a_time() {
         "name=$(sed 's/.*\"name\":\"\\([a-z]*\\)\".*/\\1/' $2/job.json)
          echo begin $name >> {log_path}; sleep 0.02; echo end $name >> {log_path}; exit 1"
     ));
-    let ids: Vec<_> = ["a", "a", "b", "a", "c", "b", "d"].map(|name| bench.submit(name, b"module")).into();
+    let ids: Vec<_> = ["a", "a", "b", "a", "c", "b", "d"]
+        .map(|name| bench.submit(name, b"module"))
+        .into();
     assert!(bench.deployments.is_busy("a") && !bench.deployments.is_busy("x"));
     assert_eq!(bench.deployments.len(), 7);
     let finished = bench.run();
-    let of = |name: &str| finished.iter().filter(|f| f.name.as_str() == name).map(|f| f.id).collect::<Vec<_>>();
+    let of = |name: &str| {
+        finished
+            .iter()
+            .filter(|f| f.name.as_str() == name)
+            .map(|f| f.id)
+            .collect::<Vec<_>>()
+    };
     assert_eq!(of("a"), [ids[0], ids[1], ids[3]]);
     assert_eq!(of("b"), [ids[2], ids[5]]);
     let mut running = Vec::new();
@@ -138,7 +223,11 @@ fn dropping_the_queue_kills_its_workers_and_frees_the_directory() {
     let mut bench = Bench::new("echo $$ > $2/pid; exec sleep 1000");
     bench.submit("f", b"module");
     bench.deployments.poll(&mut bench.store, Instant::now());
-    let Bench { directory, store, deployments } = bench;
+    let Bench {
+        directory,
+        store,
+        deployments,
+    } = bench;
     drop((deployments, store));
     // The worker held the lock; that the store opens shows it is gone.
     Store::open(&directory.path().join("data")).unwrap();

@@ -30,17 +30,29 @@ pub fn main(directory: &Path) -> ExitCode {
 
 fn work(directory: &Path) -> Answer {
     let staged = JobDirectory(directory);
-    let json = fs::read(staged.job()).map_err(|error| Failure::io("cannot read the job", &error))?;
-    let job: Job = serde_json::from_slice(&json)
-        .map_err(|error| Failure::new(FailureKind::Internal, format_args!("cannot read the job: {error}")))?;
+    let json =
+        fs::read(staged.job()).map_err(|error| Failure::io("cannot read the job", &error))?;
+    let job: Job = serde_json::from_slice(&json).map_err(|error| {
+        Failure::new(
+            FailureKind::Internal,
+            format_args!("cannot read the job: {error}"),
+        )
+    })?;
     limits::apply(&job.config, job.server)
         .map_err(|error| Failure::io("cannot limit the compile worker", &error))?;
-    let source = fs::read(&job.source).map_err(|error| Failure::io("cannot read the module", &error))?;
+    let source =
+        fs::read(&job.source).map_err(|error| Failure::io("cannot read the module", &error))?;
     let module = binary(&source)?;
     let out = staged.version();
     fs::create_dir(&out).map_err(|error| Failure::io("cannot write", &error))?;
-    fs::write(out.join(MODULE_FILE), &module).map_err(|error| Failure::io("cannot write", &error))?;
-    let built = build(&module, &job.config, &out.join(ARTIFACT_FILE), &out.join(IMAGE_FILE))?;
+    fs::write(out.join(MODULE_FILE), &module)
+        .map_err(|error| Failure::io("cannot write", &error))?;
+    let built = build(
+        &module,
+        &job.config,
+        &out.join(ARTIFACT_FILE),
+        &out.join(IMAGE_FILE),
+    )?;
     let version = Version {
         name: job.name.clone(),
         id: job.id.clone(),
@@ -52,11 +64,20 @@ fn work(directory: &Path) -> Answer {
         artifact_bytes: built.artifact_bytes,
         image_bytes: built.image_bytes,
         image_pages: built.image_pages,
-        created_unix_ms: SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis() as u64,
+        created_unix_ms: SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .unwrap_or_default()
+            .as_millis() as u64,
         compile_us: built.compile.as_micros() as u64,
         init_us: built.init.as_micros() as u64,
     };
-    Ok(change::commit(&Paths::new(&job.data), &OsDisk, &out, version, job.place())?)
+    Ok(change::commit(
+        &Paths::new(&job.data),
+        &OsDisk,
+        &out,
+        version,
+        job.place(),
+    )?)
 }
 
 /// The module in binary form: as it is, or translated from text.
@@ -66,7 +87,9 @@ pub fn binary(source: &[u8]) -> Result<Cow<'_, [u8]>, Failure> {
     }
     let invalid = |message: String| Failure::new(FailureKind::InvalidModule, message);
     if source.is_empty() {
-        return Err(invalid("the module is empty; send WebAssembly in binary (.wasm) or text (.wat)".into()));
+        return Err(invalid(
+            "the module is empty; send WebAssembly in binary (.wasm) or text (.wat)".into(),
+        ));
     }
     let text = std::str::from_utf8(source).map_err(|_| {
         invalid("this is not WebAssembly: it is neither a binary module, which begins with \\0asm, nor text".into())

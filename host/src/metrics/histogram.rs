@@ -105,7 +105,10 @@ impl Histogram {
     pub fn below(&self, us: u64) -> u64 {
         let end = bucket(us);
         let end = usize::from(end.saturating_sub(self.first)).min(self.counts.len());
-        self.counts[..end].iter().map(|&count| u64::from(count)).sum()
+        self.counts[..end]
+            .iter()
+            .map(|&count| u64::from(count))
+            .sum()
     }
 
     /// Bytes of memory the counts take.
@@ -123,7 +126,10 @@ mod tests {
         let mut last = 0;
         for us in (0..100_000).chain((17..63).map(|bits| (1 << bits) - 1)) {
             let bucket = bucket(us);
-            assert!(bucket_start(bucket) <= us && us < bucket_start(bucket + 1), "{us}");
+            assert!(
+                bucket_start(bucket) <= us && us < bucket_start(bucket + 1),
+                "{us}"
+            );
             assert!(bucket >= last);
             last = bucket;
         }
@@ -138,9 +144,18 @@ mod tests {
         for us in (1..=10_000).rev() {
             histogram.record(us);
         }
-        for (q, exact) in [(0.0, 1.0), (0.5, 5_000.0), (0.95, 9_500.0), (0.99, 9_900.0), (1.0, 10_000.0)] {
+        for (q, exact) in [
+            (0.0, 1.0),
+            (0.5, 5_000.0),
+            (0.95, 9_500.0),
+            (0.99, 9_900.0),
+            (1.0, 10_000.0),
+        ] {
             let estimate = histogram.quantile_us(q).unwrap() as f64;
-            assert!((estimate - exact).abs() <= exact / 8.0, "{q}: {estimate} for {exact}");
+            assert!(
+                (estimate - exact).abs() <= exact / 8.0,
+                "{q}: {estimate} for {exact}"
+            );
         }
         assert_eq!(histogram.below(1024), 1023);
         assert_eq!(histogram.below(1 << 40), 10_000);

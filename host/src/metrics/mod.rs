@@ -49,7 +49,12 @@ pub enum Outcome {
 }
 
 impl Outcome {
-    pub const ALL: [Outcome; 4] = [Outcome::Answered, Outcome::Failed, Outcome::Limited, Outcome::Abandoned];
+    pub const ALL: [Outcome; 4] = [
+        Outcome::Answered,
+        Outcome::Failed,
+        Outcome::Limited,
+        Outcome::Abandoned,
+    ];
 
     pub fn as_str(self) -> &'static str {
         match self {
@@ -211,13 +216,18 @@ impl Metrics {
 
     /// What was counted of a function, if anything was.
     pub fn function(&self, function: &str) -> Option<&FunctionMetrics> {
-        self.ids.get(function).map(|id| &self.functions[id.0 as usize])
+        self.ids
+            .get(function)
+            .map(|id| &self.functions[id.0 as usize])
     }
 
     /// All functions of which anything was counted, by name.
     pub fn functions(&self) -> Vec<(&str, &FunctionMetrics)> {
-        let mut functions: Vec<_> =
-            self.ids.iter().map(|(name, id)| (&**name, &self.functions[id.0 as usize])).collect();
+        let mut functions: Vec<_> = self
+            .ids
+            .iter()
+            .map(|(name, id)| (&**name, &self.functions[id.0 as usize]))
+            .collect();
         functions.sort_unstable_by_key(|(name, _)| *name);
         functions
     }
@@ -264,7 +274,14 @@ mod tests {
         metrics.record(b, &call(StartKind::Warm, Outcome::Answered, 300), now);
         metrics.record_refused(b);
         let counters = &metrics.function("a").unwrap().counters;
-        assert_eq!((counters.calls(), counters.starts(StartKind::Cold), counters.outcomes(Outcome::Failed)), (2, 1, 1));
+        assert_eq!(
+            (
+                counters.calls(),
+                counters.starts(StartKind::Cold),
+                counters.outcomes(Outcome::Failed)
+            ),
+            (2, 1, 1)
+        );
         assert_eq!(metrics.total().calls(), 3);
         assert_eq!(metrics.total().refused, 1);
         assert_eq!(metrics.total().bytes_out, 60);
@@ -274,12 +291,19 @@ mod tests {
     fn a_removed_function_leaves_nothing_to_its_successor() {
         let mut metrics = Metrics::new();
         let a = metrics.id("a");
-        metrics.record(a, &call(StartKind::Cold, Outcome::Answered, 100), Duration::ZERO);
+        metrics.record(
+            a,
+            &call(StartKind::Cold, Outcome::Answered, 100),
+            Duration::ZERO,
+        );
         metrics.remove("a");
         assert!(metrics.function("a").is_none());
         metrics.id("b");
         assert_eq!(metrics.function("b").unwrap().counters.calls(), 0);
-        assert_eq!(metrics.function("b").unwrap().quantiles_us(Duration::ZERO), None);
+        assert_eq!(
+            metrics.function("b").unwrap().quantiles_us(Duration::ZERO),
+            None
+        );
     }
 
     #[test]
@@ -287,15 +311,30 @@ mod tests {
         let mut metrics = Metrics::new();
         let id = metrics.id("f");
         for _ in 0..100 {
-            metrics.record(id, &call(StartKind::Warm, Outcome::Answered, 1_000_000), Duration::ZERO);
+            metrics.record(
+                id,
+                &call(StartKind::Warm, Outcome::Answered, 1_000_000),
+                Duration::ZERO,
+            );
         }
         let slow = metrics.function("f").unwrap().quantiles_us(WINDOW).unwrap();
         assert!(slow.p50 > 900_000);
-        assert_eq!(metrics.function("f").unwrap().quantiles_us(2 * WINDOW), None);
+        assert_eq!(
+            metrics.function("f").unwrap().quantiles_us(2 * WINDOW),
+            None
+        );
         for n in 1..4 {
-            metrics.record(id, &call(StartKind::Warm, Outcome::Answered, 1_000), n * WINDOW);
+            metrics.record(
+                id,
+                &call(StartKind::Warm, Outcome::Answered, 1_000),
+                n * WINDOW,
+            );
         }
-        let quick = metrics.function("f").unwrap().quantiles_us(3 * WINDOW).unwrap();
+        let quick = metrics
+            .function("f")
+            .unwrap()
+            .quantiles_us(3 * WINDOW)
+            .unwrap();
         assert!(quick.p99 < 1_200, "{quick:?}");
     }
 }

@@ -44,34 +44,93 @@ fn head(out: &mut String, name: &str, kind: &str, help: &str) {
 fn write_gauges(out: &mut String, gauges: &Gauges, now: Duration) {
     let list = [
         ("functions", "Functions deployed", gauges.functions),
-        ("connections", "Connections open on the public listener", gauges.connections),
-        ("invocations_running", "Invocations in progress", gauges.running),
-        ("invocations_queued", "Invocations waiting for a turn", gauges.queued),
-        ("warm_instances", "Reset instances waiting for a call", gauges.warm_instances),
-        ("budget_bytes", "Memory that warm instances may use", gauges.budget_bytes),
-        ("budget_used_bytes", "Memory that warm instances use", gauges.budget_used_bytes),
-        ("deployments_in_progress", "Deployments that run or wait", gauges.deployments_in_progress),
-        ("damaged_functions", "Functions whose manifests cannot be read", gauges.damaged_functions),
+        (
+            "connections",
+            "Connections open on the public listener",
+            gauges.connections,
+        ),
+        (
+            "invocations_running",
+            "Invocations in progress",
+            gauges.running,
+        ),
+        (
+            "invocations_queued",
+            "Invocations waiting for a turn",
+            gauges.queued,
+        ),
+        (
+            "warm_instances",
+            "Reset instances waiting for a call",
+            gauges.warm_instances,
+        ),
+        (
+            "budget_bytes",
+            "Memory that warm instances may use",
+            gauges.budget_bytes,
+        ),
+        (
+            "budget_used_bytes",
+            "Memory that warm instances use",
+            gauges.budget_used_bytes,
+        ),
+        (
+            "deployments_in_progress",
+            "Deployments that run or wait",
+            gauges.deployments_in_progress,
+        ),
+        (
+            "damaged_functions",
+            "Functions whose manifests cannot be read",
+            gauges.damaged_functions,
+        ),
     ];
     for (name, help, value) in list {
         let name = format!("dormouse_{name}");
         head(out, &name, "gauge", help);
         let _ = writeln!(out, "{name} {value}");
     }
-    head(out, "dormouse_uptime_seconds", "gauge", "Time since the server started");
-    let _ = writeln!(out, "dormouse_uptime_seconds {}", Seconds(now.as_micros() as u64));
+    head(
+        out,
+        "dormouse_uptime_seconds",
+        "gauge",
+        "Time since the server started",
+    );
+    let _ = writeln!(
+        out,
+        "dormouse_uptime_seconds {}",
+        Seconds(now.as_micros() as u64)
+    );
 }
 
 fn write_totals(out: &mut String, metrics: &Metrics) {
-    head(out, "dormouse_deployments_total", "counter", "Deployments that ended");
+    head(
+        out,
+        "dormouse_deployments_total",
+        "counter",
+        "Deployments that ended",
+    );
     for (result, count) in ["succeeded", "failed"].iter().zip(metrics.deployments) {
-        let _ = writeln!(out, "dormouse_deployments_total{{result=\"{result}\"}} {count}");
+        let _ = writeln!(
+            out,
+            "dormouse_deployments_total{{result=\"{result}\"}} {count}"
+        );
     }
     let name = "dormouse_call_duration_seconds";
-    head(out, name, "histogram", "Wall-clock time of calls of all functions");
+    head(
+        out,
+        name,
+        "histogram",
+        "Wall-clock time of calls of all functions",
+    );
     for exponent in BUCKET_EXPONENTS {
         let us = 1 << exponent;
-        let _ = writeln!(out, "{name}_bucket{{le=\"{}\"}} {}", Seconds(us), metrics.wall.below(us));
+        let _ = writeln!(
+            out,
+            "{name}_bucket{{le=\"{}\"}} {}",
+            Seconds(us),
+            metrics.wall.below(us)
+        );
     }
     let _ = writeln!(out, "{name}_bucket{{le=\"+Inf\"}} {}", metrics.wall.total());
     let _ = writeln!(out, "{name}_sum {}", Seconds(metrics.total.wall_us));
@@ -83,49 +142,97 @@ type Value = fn(&Counters) -> u64;
 fn write_functions(out: &mut String, metrics: &Metrics, now: Duration) {
     let functions = metrics.functions();
     let name = "dormouse_function_starts_total";
-    head(out, name, "counter", "Calls of a function by how they got their instance");
+    head(
+        out,
+        name,
+        "counter",
+        "Calls of a function by how they got their instance",
+    );
     for (function, of) in &functions {
         for start in StartKind::ALL {
             let (kind, count) = (start.as_str(), of.counters.starts(start));
-            let _ = writeln!(out, "{name}{{function=\"{function}\",start=\"{kind}\"}} {count}");
+            let _ = writeln!(
+                out,
+                "{name}{{function=\"{function}\",start=\"{kind}\"}} {count}"
+            );
         }
     }
     let name = "dormouse_function_outcomes_total";
-    head(out, name, "counter", "Calls of a function by how they ended");
+    head(
+        out,
+        name,
+        "counter",
+        "Calls of a function by how they ended",
+    );
     for (function, of) in &functions {
         for outcome in Outcome::ALL {
             let (kind, count) = (outcome.as_str(), of.counters.outcomes(outcome));
-            let _ = writeln!(out, "{name}{{function=\"{function}\",outcome=\"{kind}\"}} {count}");
+            let _ = writeln!(
+                out,
+                "{name}{{function=\"{function}\",outcome=\"{kind}\"}} {count}"
+            );
         }
     }
     let counters: [(&str, &str, Value); 3] = [
-        ("refused_total", "Requests refused because the queue was full", |c| c.refused),
-        ("received_bytes_total", "Bytes of request bodies", |c| c.bytes_in),
-        ("sent_bytes_total", "Bytes of response bodies", |c| c.bytes_out),
+        (
+            "refused_total",
+            "Requests refused because the queue was full",
+            |c| c.refused,
+        ),
+        ("received_bytes_total", "Bytes of request bodies", |c| {
+            c.bytes_in
+        }),
+        ("sent_bytes_total", "Bytes of response bodies", |c| {
+            c.bytes_out
+        }),
     ];
     for (suffix, help, value) in counters {
         let name = format!("dormouse_function_{suffix}");
         head(out, &name, "counter", help);
         for (function, of) in &functions {
-            let _ = writeln!(out, "{name}{{function=\"{function}\"}} {}", value(&of.counters));
+            let _ = writeln!(
+                out,
+                "{name}{{function=\"{function}\"}} {}",
+                value(&of.counters)
+            );
         }
     }
     let name = "dormouse_function_cpu_seconds_total";
     head(out, name, "counter", "CPU time of a function's calls");
     for (function, of) in &functions {
-        let _ = writeln!(out, "{name}{{function=\"{function}\"}} {}", Seconds(of.counters.cpu_us));
+        let _ = writeln!(
+            out,
+            "{name}{{function=\"{function}\"}} {}",
+            Seconds(of.counters.cpu_us)
+        );
     }
     let name = "dormouse_function_duration_seconds";
-    head(out, name, "summary", "Wall-clock time of a function's calls; quantiles are of the last five to ten minutes");
+    head(
+        out,
+        name,
+        "summary",
+        "Wall-clock time of a function's calls; quantiles are of the last five to ten minutes",
+    );
     for (function, of) in &functions {
         if let Some(Quantiles { p50, p95, p99 }) = of.quantiles_us(now) {
             for (quantile, us) in [("0.5", p50), ("0.95", p95), ("0.99", p99)] {
-                let _ =
-                    writeln!(out, "{name}{{function=\"{function}\",quantile=\"{quantile}\"}} {}", Seconds(us));
+                let _ = writeln!(
+                    out,
+                    "{name}{{function=\"{function}\",quantile=\"{quantile}\"}} {}",
+                    Seconds(us)
+                );
             }
         }
-        let _ = writeln!(out, "{name}_sum{{function=\"{function}\"}} {}", Seconds(of.counters.wall_us));
-        let _ = writeln!(out, "{name}_count{{function=\"{function}\"}} {}", of.counters.calls());
+        let _ = writeln!(
+            out,
+            "{name}_sum{{function=\"{function}\"}} {}",
+            Seconds(of.counters.wall_us)
+        );
+        let _ = writeln!(
+            out,
+            "{name}_count{{function=\"{function}\"}} {}",
+            of.counters.calls()
+        );
     }
 }
 
@@ -168,11 +275,26 @@ mod tests {
         let mut metrics = Metrics::new();
         let id = metrics.id("hello.v1-x_y");
         for us in [100, 200, 3_000_000] {
-            metrics.record(id, &call(StartKind::Warm, Outcome::Answered, us), Duration::ZERO);
+            metrics.record(
+                id,
+                &call(StartKind::Warm, Outcome::Answered, us),
+                Duration::ZERO,
+            );
         }
-        metrics.record(id, &call(StartKind::DiskCold, Outcome::Limited, 128), Duration::ZERO);
+        metrics.record(
+            id,
+            &call(StartKind::DiskCold, Outcome::Limited, 128),
+            Duration::ZERO,
+        );
         metrics.deployments = [1, 2];
-        let text = text(&metrics, &Gauges { warm_instances: 9, ..Gauges::default() }, Duration::from_millis(1500));
+        let text = text(
+            &metrics,
+            &Gauges {
+                warm_instances: 9,
+                ..Gauges::default()
+            },
+            Duration::from_millis(1500),
+        );
         check_format(&text);
         for line in [
             "dormouse_warm_instances 9",
@@ -186,7 +308,10 @@ mod tests {
             "dormouse_function_outcomes_total{function=\"hello.v1-x_y\",outcome=\"limited\"} 1",
             "dormouse_function_duration_seconds_count{function=\"hello.v1-x_y\"} 4",
         ] {
-            assert!(text.lines().any(|l| l == line), "{line} is missing in\n{text}");
+            assert!(
+                text.lines().any(|l| l == line),
+                "{line} is missing in\n{text}"
+            );
         }
     }
 }

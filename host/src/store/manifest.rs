@@ -9,33 +9,14 @@
 
 use super::config::FunctionConfig;
 use super::name::FunctionName;
+use crate::interface::Kind;
 use serde::{Deserialize, Serialize};
-use std::fmt;
 
 /// The first word of a manifest, with the version of its format.
 const MAGIC: &str = "dormouse-manifest 1 ";
 
 /// The most versions kept of a function: the current one and those it can be rolled back to.
 pub const VERSIONS_KEPT: usize = 3;
-
-/// How a function is called.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Kind {
-    /// Exports `_start`: a WASI program that speaks CGI.
-    Command,
-    /// Exports `handle`: uses the `dormouse` host module.
-    Reactor,
-}
-
-impl fmt::Display for Kind {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(match self {
-            Kind::Command => "command",
-            Kind::Reactor => "reactor",
-        })
-    }
-}
 
 /// One deployed version of a function.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -18,10 +18,11 @@ mod paths;
 #[cfg(test)]
 mod tests;
 
+pub use crate::interface::Kind;
 pub use config::{FunctionConfig, MEMORY_BYTES_MAX, SETTINGS, STACK_BYTES_MAX, TABLE_ELEMENTS_MAX};
 pub use disk::{Disk, OsDisk};
 pub use error::StoreError;
-pub use manifest::{Function, Kind, VERSIONS_KEPT, Version, version_id};
+pub use manifest::{Function, VERSIONS_KEPT, Version, version_id};
 pub use name::{FunctionName, InvalidName, NAME_BYTES_MAX};
 pub use paths::{ARTIFACT_FILE, IMAGE_FILE, MODULE_FILE, Paths};
 
