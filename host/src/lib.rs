@@ -5,6 +5,7 @@
 
 pub mod admin;
 pub mod arena;
+pub mod bench;
 pub mod cli;
 pub mod deploy;
 pub mod gateway;

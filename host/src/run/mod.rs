@@ -56,8 +56,17 @@ pub fn run(options: &RunOptions) -> ExitCode {
                     TRAPPED
                 }
             };
-            if let Some(refused) = refused.filter(|_| code != 0) {
-                eprintln!("dormouse: {file}: before that, {refused}; --memory raises the limit");
+            match refused {
+                Some(_) if matches!(trap.reason, Reason::Limit(_)) => {
+                    eprintln!("dormouse: {file}: --memory raises the limit");
+                }
+                // A program that fails for want of memory says so in its own way, or not at all.
+                Some(refused) if code != 0 => {
+                    eprintln!(
+                        "dormouse: {file}: before that, {refused}; --memory raises the limit"
+                    );
+                }
+                _ => {}
             }
             ExitCode::from(code)
         }

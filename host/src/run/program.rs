@@ -48,7 +48,10 @@ pub fn load(engine: &Engine, path: &Path) -> Result<Program, RunError> {
     }
     let mut bytes = Vec::new();
     (&file).read_to_end(&mut bytes).map_err(RunError::Read)?;
-    let wasm = wat::parse_bytes(&bytes).map_err(|error| RunError::Text(error.to_string()))?;
+    let wasm = wat::parse_bytes(&bytes).map_err(|mut error| {
+        error.set_path(path);
+        RunError::Text(error.to_string())
+    })?;
     let begin = Instant::now();
     let compiling = format!("compiling {}", path.display());
     let artifact = with_progress(&compiling, || compile(&wasm, &CompileOptions::default()))
