@@ -20,8 +20,10 @@ use mio::Interest;
 use mio::unix::SourceFd;
 use std::time::{Duration, Instant};
 
-/// The largest body of a request to the admin API.
-pub(super) const BODY_BYTES_MAX: u64 = admin::MODULE_BYTES_MAX;
+/// The largest body of a request to the admin API. It is held in memory until it is complete.
+pub(super) const BODY_BYTES_MAX: u64 = 128 << 20;
+
+const _: () = assert!(BODY_BYTES_MAX <= admin::MODULE_BYTES_MAX);
 
 /// A module that is arriving to be deployed.
 #[derive(Debug)]
