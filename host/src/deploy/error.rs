@@ -68,7 +68,8 @@ impl Failure {
         } else {
             FailureKind::Internal
         };
-        Failure::new(kind, format_args!("{what}: {error}"))
+        let way_out = if full { "; make room on that disk" } else { "" };
+        Failure::new(kind, format_args!("{what}: {error}{way_out}"))
     }
 }
 

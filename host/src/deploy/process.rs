@@ -44,6 +44,8 @@ impl WorkerProcess {
             .arg(super::worker::SUBCOMMAND)
             .arg(directory)
             .env_clear()
+            // Ctrl-C at the server's terminal is for the server, which finishes what runs.
+            .process_group(0)
             .stdin(Stdio::from(lock.try_clone()?))
             .stdout(Stdio::piped())
             .stderr(Stdio::from(log))
