@@ -71,7 +71,7 @@ fn pointers_out_of_bounds_harm_nobody() {
     wat(&server, "pointers", text, "").expect(201);
     for query in ["a", "b", "c"] {
         let response = server.post(&format!("/pointers?{query}"), b"some input").expect(500);
-        server.log_line(&[response.header("x-request-id").unwrap(), "beyond its memory"]);
+        server.log_line(&[response.header("x-request-id").unwrap(), "beyond the guest's memory"]);
     }
     server.get("/pointers?d").expect(200);
     server.get("/hello").expect(200);
