@@ -22,7 +22,10 @@ mod view;
 
 pub use query::{encode as encode_query, pairs as query_pairs};
 pub use response::{AdminResponse, deploy_error, deployed, removed, rolled_back, store_error};
-pub use view::{CallStatistics, DamagedFunction, FunctionDetails, FunctionList, FunctionSummary, ServerView, VersionSummary,};
+pub use view::{
+    CallStatistics, DamagedFunction, FunctionDetails, FunctionList, FunctionSummary, ServerView,
+    VersionSummary,
+};
 
 use crate::metrics;
 use crate::store::{FunctionConfig, FunctionName};
@@ -47,9 +50,17 @@ pub enum AdminAction {
     /// Send this; a body, if there is one, was not wanted.
     Respond(AdminResponse),
     /// Read the body, at most [`MODULE_BYTES_MAX`] long, and deploy it.
-    Deploy { name: FunctionName, config: FunctionConfig },
-    Remove { name: FunctionName },
-    Rollback { name: FunctionName, version: Option<String> },
+    Deploy {
+        name: FunctionName,
+        config: FunctionConfig,
+    },
+    Remove {
+        name: FunctionName,
+    },
+    Rollback {
+        name: FunctionName,
+        version: Option<String>,
+    },
 }
 
 /// Decides about a request by its head, before any of its body is read.
@@ -96,11 +107,18 @@ fn resource(path: &str) -> Option<Resource<'_>> {
 
 fn route(request: &AdminRequest<'_>, view: &dyn ServerView) -> Result<AdminAction, AdminResponse> {
     let Some(resource) = resource(request.path) else {
-        let message = format!("there is nothing at {:?}; functions are at /v1/functions", request.path);
+        let message = format!(
+            "there is nothing at {:?}; functions are at /v1/functions",
+            request.path
+        );
         return Err(AdminResponse::error(404, "not-found", message));
     };
     // HEAD is GET without the body, which whoever sends the response leaves out.
-    let method = if request.method == "HEAD" { "GET" } else { request.method };
+    let method = if request.method == "HEAD" {
+        "GET"
+    } else {
+        request.method
+    };
     match (&resource, method) {
         (Resource::Health, "GET") => Err(health(view)),
         (Resource::Metrics, "GET") => Err(metrics_text(view)),
@@ -109,17 +127,26 @@ fn route(request: &AdminRequest<'_>, view: &dyn ServerView) -> Result<AdminActio
         (Resource::Function(name), "PUT") => deploy(name, request.query, view),
         (Resource::Function(name), "DELETE") => {
             known(name, view)?;
-            Ok(AdminAction::Remove { name: changeable(name, view)? })
+            Ok(AdminAction::Remove {
+                name: changeable(name, view)?,
+            })
         }
         (Resource::Rollback(name), "POST") => {
             known(name, view)?;
             let version = rollback_version(request.query)?;
-            Ok(AdminAction::Rollback { name: changeable(name, view)?, version })
+            Ok(AdminAction::Rollback {
+                name: changeable(name, view)?,
+                version,
+            })
         }
         _ => {
             let methods = resource.methods();
-            let message = format!("{} is not possible at {:?}; use {methods}", request.method, request.path);
-            Err(AdminResponse::error(405, "method-not-allowed", message).with_header("Allow", methods))
+            let message = format!(
+                "{} is not possible at {:?}; use {methods}",
+                request.method, request.path
+            );
+            Err(AdminResponse::error(405, "method-not-allowed", message)
+                .with_header("Allow", methods))
         }
     }
 }
@@ -134,7 +161,12 @@ fn health(view: &dyn ServerView) -> AdminResponse {
 
 fn metrics_text(view: &dyn ServerView) -> AdminResponse {
     let body = metrics::text(view.metrics(), &view.gauges(), view.now()).into_bytes();
-    AdminResponse { status: 200, content_type: metrics::CONTENT_TYPE, headers: Vec::new(), body }
+    AdminResponse {
+        status: 200,
+        content_type: metrics::CONTENT_TYPE,
+        headers: Vec::new(),
+        body,
+    }
 }
 
 fn details(name: &str, view: &dyn ServerView) -> AdminResponse {
@@ -157,51 +189,83 @@ fn known(name: &str, view: &dyn ServerView) -> Result<(), AdminResponse> {
 }
 
 fn no_function(name: &str) -> AdminResponse {
-    AdminResponse::error(404, "no-such-function", format_args!("there is no function {name:?}"))
+    AdminResponse::error(
+        404,
+        "no-such-function",
+        format_args!("there is no function {name:?}"),
+    )
 }
 
 fn damaged(name: &str, view: &dyn ServerView) -> Option<AdminResponse> {
-    let (_, error) = view.store().damaged().find(|(damaged, _)| damaged.as_str() == name)?;
+    let (_, error) = view
+        .store()
+        .damaged()
+        .find(|(damaged, _)| damaged.as_str() == name)?;
     Some(response::store_error(error))
 }
 
 /// The name, unless somebody else is changing the function.
 fn changeable(name: &str, view: &dyn ServerView) -> Result<FunctionName, AdminResponse> {
-    let valid: FunctionName =
-        name.parse().map_err(|error| AdminResponse::error(400, "invalid-name", error))?;
+    let valid: FunctionName = name
+        .parse()
+        .map_err(|error| AdminResponse::error(400, "invalid-name", error))?;
     if view.is_draining() {
-        return Err(AdminResponse::error(503, "draining", "the server is shutting down"));
+        return Err(AdminResponse::error(
+            503,
+            "draining",
+            "the server is shutting down",
+        ));
     }
     if view.is_being_deployed(name) {
         let message = format!("{name} is being deployed; try again when that has ended");
-        return Err(AdminResponse::error(409, "being-deployed", message).with_header("Retry-After", "1"));
+        return Err(
+            AdminResponse::error(409, "being-deployed", message).with_header("Retry-After", "1")
+        );
     }
     Ok(valid)
 }
 
 fn deploy(name: &str, query: &str, view: &dyn ServerView) -> Result<AdminAction, AdminResponse> {
     let invalid = |code, message: String| AdminResponse::error(400, code, message);
-    let name: FunctionName = name.parse().map_err(|error| AdminResponse::error(400, "invalid-name", error))?;
+    let name: FunctionName = name
+        .parse()
+        .map_err(|error| AdminResponse::error(400, "invalid-name", error))?;
     if view.is_draining() {
-        return Err(AdminResponse::error(503, "draining", "the server is shutting down"));
+        return Err(AdminResponse::error(
+            503,
+            "draining",
+            "the server is shutting down",
+        ));
     }
     let pairs = query::pairs(query).map_err(|error| invalid("invalid-query", error))?;
-    let settings = pairs.iter().map(|(key, value)| (key.as_str(), value.as_str()));
-    let config = FunctionConfig::from_settings(settings).map_err(|error| invalid("invalid-setting", error))?;
+    let settings = pairs
+        .iter()
+        .map(|(key, value)| (key.as_str(), value.as_str()));
+    let config = FunctionConfig::from_settings(settings)
+        .map_err(|error| invalid("invalid-setting", error))?;
     Ok(AdminAction::Deploy { name, config })
 }
 
 fn rollback_version(query: &str) -> Result<Option<String>, AdminResponse> {
-    let mut pairs = query::pairs(query).map_err(|error| AdminResponse::error(400, "invalid-query", error))?;
+    let mut pairs =
+        query::pairs(query).map_err(|error| AdminResponse::error(400, "invalid-query", error))?;
     match (pairs.pop(), pairs.is_empty()) {
         (None, _) => Ok(None),
         (Some((key, version)), true) if key == "version" => Ok(Some(version)),
-        _ => Err(AdminResponse::error(400, "invalid-query", "the query of a rollback is version=ID or nothing")),
+        _ => Err(AdminResponse::error(
+            400,
+            "invalid-query",
+            "the query of a rollback is version=ID or nothing",
+        )),
     }
 }
 
 /// The answer to a module that is longer than [`MODULE_BYTES_MAX`].
 pub fn module_too_large() -> AdminResponse {
     let most = crate::units::format_size(MODULE_BYTES_MAX);
-    AdminResponse::error(413, "module-too-large", format_args!("a module may have at most {most}"))
+    AdminResponse::error(
+        413,
+        "module-too-large",
+        format_args!("a module may have at most {most}"),
+    )
 }

@@ -13,8 +13,10 @@ pub fn pairs(query: &str) -> Result<Vec<(String, String)>, String> {
 
 /// Encodes pairs as a query.
 pub fn encode(pairs: &[(String, String)]) -> String {
-    let parts: Vec<_> =
-        pairs.iter().map(|(key, value)| format!("{}={}", escape(key), escape(value))).collect();
+    let parts: Vec<_> = pairs
+        .iter()
+        .map(|(key, value)| format!("{}={}", escape(key), escape(value)))
+        .collect();
     parts.join("&")
 }
 
@@ -54,11 +56,21 @@ mod tests {
 
     #[test]
     fn queries_round_trip() {
-        let list = [("memory", "64MiB"), ("env.A", "a=b&c d+ü%\n"), ("empty", "")];
-        let list: Vec<_> = list.iter().map(|(k, v)| (k.to_string(), v.to_string())).collect();
+        let list = [
+            ("memory", "64MiB"),
+            ("env.A", "a=b&c d+ü%\n"),
+            ("empty", ""),
+        ];
+        let list: Vec<_> = list
+            .iter()
+            .map(|(k, v)| (k.to_string(), v.to_string()))
+            .collect();
         assert_eq!(pairs(&encode(&list)), Ok(list));
         assert_eq!(pairs(""), Ok(Vec::new()));
-        assert_eq!(pairs("a&b=1+2").unwrap(), [("a".into(), "".into()), ("b".into(), "1 2".into())]);
+        assert_eq!(
+            pairs("a&b=1+2").unwrap(),
+            [("a".into(), "".into()), ("b".into(), "1 2".into())]
+        );
     }
 
     #[test]

@@ -21,21 +21,38 @@ impl AdminResponse {
     pub fn json(status: u16, value: &impl Serialize) -> AdminResponse {
         let mut body = serde_json::to_vec_pretty(value).expect("responses are plain data");
         body.push(b'\n');
-        AdminResponse { status, content_type: "application/json", headers: Vec::new(), body }
+        AdminResponse {
+            status,
+            content_type: "application/json",
+            headers: Vec::new(),
+            body,
+        }
     }
 
     /// An error: `code` is for programs, `message` for people.
     pub fn error(status: u16, code: &str, message: impl std::fmt::Display) -> AdminResponse {
-        AdminResponse::json(status, &json!({ "error": { "code": code, "message": message.to_string() } }))
+        AdminResponse::json(
+            status,
+            &json!({ "error": { "code": code, "message": message.to_string() } }),
+        )
     }
 
-    pub(super) fn with_header(mut self, name: &'static str, value: impl Into<String>) -> AdminResponse {
+    pub(super) fn with_header(
+        mut self,
+        name: &'static str,
+        value: impl Into<String>,
+    ) -> AdminResponse {
         self.headers.push((name, value.into()));
         self
     }
 
     pub(super) fn empty(status: u16) -> AdminResponse {
-        AdminResponse { status, content_type: "application/json", headers: Vec::new(), body: Vec::new() }
+        AdminResponse {
+            status,
+            content_type: "application/json",
+            headers: Vec::new(),
+            body: Vec::new(),
+        }
     }
 }
 

@@ -127,7 +127,10 @@ pub fn list(view: &dyn ServerView) -> FunctionList {
             image_bytes: version.image_bytes,
             image_pages: version.image_pages,
             warm_instances: view.warm_instances(name),
-            calls: view.metrics().function(name).map_or(0, |metrics| metrics.counters.calls()),
+            calls: view
+                .metrics()
+                .function(name)
+                .map_or(0, |metrics| metrics.counters.calls()),
             created_unix_ms: version.created_unix_ms,
         }
     };
@@ -135,7 +138,10 @@ pub fn list(view: &dyn ServerView) -> FunctionList {
     FunctionList {
         functions: view.store().functions().map(summary).collect(),
         damaged: damaged
-            .map(|(name, error)| DamagedFunction { name: name.to_string(), reason: error.to_string() })
+            .map(|(name, error)| DamagedFunction {
+                name: name.to_string(),
+                reason: error.to_string(),
+            })
             .collect(),
     }
 }
@@ -150,7 +156,9 @@ pub fn details(view: &dyn ServerView, function: &Function) -> FunctionDetails {
         kind: current.kind,
         config: current.config.clone(),
         warm_instances: view.warm_instances(name),
-        statistics: metrics.map(|metrics| statistics(metrics, view.now())).unwrap_or_default(),
+        statistics: metrics
+            .map(|metrics| statistics(metrics, view.now()))
+            .unwrap_or_default(),
         versions: function.versions().to_vec(),
     }
 }

@@ -101,7 +101,11 @@ impl From<Log> for LogFormat {
 #[derive(Args)]
 struct AdminArguments {
     /// The server's admin API
-    #[arg(long = "admin", value_name = "URL", default_value = "http://127.0.0.1:8081")]
+    #[arg(
+        long = "admin",
+        value_name = "URL",
+        default_value = "http://127.0.0.1:8081"
+    )]
     url: String,
 }
 
@@ -167,7 +171,7 @@ struct InvokeArguments {
 struct RunArguments {
     /// The module, binary or text, or what `dormouse compile` made of it
     file: PathBuf,
-    /// Arguments of the command, or of the export
+    /// Arguments of the command, or of the export; after -- what looks like an option of run
     #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
     arguments: Vec<OsString>,
     /// Call this export instead of running a command, and print what it returns
@@ -216,7 +220,10 @@ pub fn main() -> ExitCode {
             Ok(options) => return crate::run::run(&options),
             Err(failure) => Err(failure),
         },
-        Command::Bench(arguments) => bench_options(arguments).map(|_| ()),
+        Command::Bench(arguments) => match bench_options(arguments) {
+            Ok(options) => return crate::bench::bench(&options),
+            Err(failure) => Err(failure),
+        },
         Command::Serve(_) => Ok(()),
         Command::Compile { file, output } => compile::compile(&file, &output),
         Command::Deploy(arguments) => remote::deploy(&arguments),
@@ -306,8 +313,14 @@ mod tests {
 
     #[test]
     fn options_after_the_file_are_the_guests() {
-        let cli = Cli::try_parse_from(["dormouse", "run", "--dir", "a::/b", "x.wasm", "--dir", "c"]);
-        let Ok(Cli { command: Command::Run(arguments) }) = cli else { panic!("it is a run") };
+        let cli =
+            Cli::try_parse_from(["dormouse", "run", "--dir", "a::/b", "x.wasm", "--dir", "c"]);
+        let Ok(Cli {
+            command: Command::Run(arguments),
+        }) = cli
+        else {
+            panic!("it is a run")
+        };
         let options = run_options(arguments).unwrap_or_else(|Failure(text)| panic!("{text}"));
         assert_eq!(options.arguments, ["--dir", "c"]);
         assert_eq!(options.preopens[0].guest, "/b");
@@ -316,7 +329,9 @@ mod tests {
     #[test]
     fn malformed_pairs_are_refused_by_name() {
         for text in ["=v", "novalue"] {
-            let Err(Failure(message)) = variable(text) else { panic!("{text} was taken") };
+            let Err(Failure(message)) = variable(text) else {
+                panic!("{text} was taken")
+            };
             assert!(message.contains(text));
         }
     }
