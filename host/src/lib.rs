@@ -17,5 +17,6 @@ pub mod options;
 pub mod pool;
 pub mod run;
 pub mod scheduler;
+pub mod server;
 pub mod store;
 pub mod units;

@@ -5,6 +5,7 @@
 
 mod compile;
 mod remote;
+mod serve;
 
 use crate::deploy::worker;
 use crate::options::{BenchOptions, LogFormat, Preopen, RunOptions};
@@ -224,7 +225,7 @@ pub fn main() -> ExitCode {
             Ok(options) => return crate::bench::bench(&options),
             Err(failure) => Err(failure),
         },
-        Command::Serve(_) => Ok(()),
+        Command::Serve(arguments) => serve::serve(arguments),
         Command::Compile { file, output } => compile::compile(&file, &output),
         Command::Deploy(arguments) => remote::deploy(&arguments),
         Command::Ls(admin) => remote::list(&admin),
