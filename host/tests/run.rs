@@ -68,14 +68,11 @@ fn the_exit_code_is_the_programs_own() {
 
 #[test]
 fn arguments_and_environment_reach_the_program() {
-    // What looks like an option of `run` is one unless it follows `--`.
-    let output = run_cat(
-        &["--env", "GREETING=hello there"],
-        &["--", "--env", "GREETING"],
-    );
+    // What follows the file is the program's, even where `run` has an option of that name.
+    let output = run_cat(&["--env", "GREETING=hello there"], &["--env", "GREETING"]);
     assert_eq!(text(&output.stdout), "hello there\n");
     // Nothing of this process's own environment does.
-    let output = run_cat(&[], &["--", "--env", "PATH"]);
+    let output = run_cat(&[], &["--env", "PATH"]);
     assert_eq!(output.status.code(), Some(1));
     assert_eq!(text(&output.stdout), "");
 }
@@ -170,6 +167,8 @@ fn an_export_is_invoked_with_arguments_of_its_type() {
             (local.get 0)))"#;
     let output = run_text(&["--invoke", "divide"], module, &["-3", "2"]);
     assert_eq!(text(&output.stdout), "-1.5\n-1\n-3\n");
+    let output = run_text(&[], module, &["--invoke", "divide", "8", "2"]);
+    assert_eq!(text(&output.stdout), "4\n-1\n8\n");
     let output = run_text(&["--invoke", "divide"], module, &["x", "2"]);
     assert_eq!(output.status.code(), Some(1));
     assert!(text(&output.stderr).contains("\"x\" is not an i32"));

@@ -170,11 +170,9 @@ struct InvokeArguments {
 
 #[derive(Args)]
 struct RunArguments {
-    /// The module, binary or text, or what `dormouse compile` made of it
-    file: PathBuf,
-    /// Arguments of the command, or of the export; after -- what looks like an option of run
-    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
-    arguments: Vec<OsString>,
+    /// The module, binary or text, or what `dormouse compile` made of it; whatever follows is for the command or the export
+    #[arg(required = true, num_args = 1.., trailing_var_arg = true, value_names = ["FILE", "ARGUMENT"])]
+    program: Vec<OsString>,
     /// Call this export instead of running a command, and print what it returns
     #[arg(long, value_name = "EXPORT")]
     invoke: Option<String>,
@@ -260,6 +258,8 @@ fn run_options(arguments: RunArguments) -> Result<RunOptions, Failure> {
             guest: guest.to_owned(),
         })
     });
+    let mut program = arguments.program.into_iter();
+    let file = program.next().unwrap_or_default();
     Ok(RunOptions {
         preopens: preopens.collect::<Result<_, _>>()?,
         environment: arguments
@@ -267,9 +267,9 @@ fn run_options(arguments: RunArguments) -> Result<RunOptions, Failure> {
             .iter()
             .map(|text| variable(text))
             .collect::<Result<_, _>>()?,
-        file: arguments.file,
+        file: file.into(),
         invoke: arguments.invoke,
-        arguments: arguments.arguments,
+        arguments: program.collect(),
         memory_bytes: arguments.memory,
     })
 }
