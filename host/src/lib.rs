@@ -3,10 +3,20 @@
 //! Dependencies point one way: `cli` -> `server` -> everything else; the rest know each other only through plain types.
 #![forbid(unsafe_code)]
 
+pub mod admin;
 pub mod arena;
+pub mod bench;
+pub mod cli;
+pub mod deploy;
 pub mod gateway;
 pub mod http;
 pub mod interface;
 pub mod log;
+pub mod metrics;
+pub mod options;
 pub mod pool;
+pub mod run;
 pub mod scheduler;
+pub mod server;
+pub mod store;
+pub mod units;

@@ -1,3 +1,8 @@
+//! The `dormouse` binary; everything is in the library, so that tests and fuzzers reach it too.
 #![forbid(unsafe_code)]
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    dormouse_host::cli::main()
+}

@@ -463,7 +463,6 @@ impl<'a> Artifact<'a> {
         Ok(())
     }
 
-    /// What to keep beside the bytes.
     /// The checksum, which identifies the artifact: an image is tied to it.
     pub fn checksum(&self) -> [u8; 32] {
         self.bytes[CHECKSUM_AT..CHECKSUM_AT + 32]
@@ -471,6 +470,7 @@ impl<'a> Artifact<'a> {
             .expect("32 bytes")
     }
 
+    /// What to keep beside the bytes.
     pub fn index(&self) -> ArtifactIndex {
         self.index
     }

@@ -385,6 +385,8 @@ impl<T: Transport> Connection<T> {
         let Some(exchange) = self.awaited(shared) else {
             return Ok(());
         };
+        // What is not received by now would have to be read off before the next request.
+        exchange.keep_alive &= exchange.decoder.is_done();
         let no_body = exchange.head_only || response::is_bodiless(status);
         let end = match (response::is_bodiless(status), declared_length(headers)) {
             (true, _) => BodyEnd::NoBody,
@@ -540,8 +542,7 @@ impl<T: Transport> Connection<T> {
                     exchange.reply == Reply::Awaited,
                     "a request is answered once"
                 );
-                // What is not received by now would have to be read off before the next request.
-                exchange.keep_alive &= exchange.decoder.is_done() && !shared.draining;
+                exchange.keep_alive &= !shared.draining;
                 Some(exchange)
             }
             State::Head => unreachable!("nothing was asked"),
@@ -603,7 +604,8 @@ impl<T: Transport> Connection<T> {
         let received_all = exchange.decoder.is_done() && !self.readable && self.input_left() == 0;
         self.waiting_since_ns = shared.now_ns;
         self.body_pace = None;
-        if exchange.keep_alive {
+        // A streamed response may have begun, and ended, before the whole body was received.
+        if exchange.keep_alive && exchange.decoder.is_done() {
             self.state = State::Head;
             self.seen = 0;
             self.deal_with(0, shared);

@@ -343,6 +343,30 @@ fn streamed_bodies_are_chunked_or_end_with_the_connection() {
 }
 
 #[test]
+fn a_stream_that_begins_before_the_body_ends_keeps_the_connection_if_all_is_received() {
+    for (rest, stays) in [("llo", true), ("l", false)] {
+        let mut f = Fixture::new();
+        f.feed("POST /b HTTP/1.1\r\nHost: h\r\nContent-Length: 5\r\n\r\nhe");
+        f.said();
+        f.connection
+            .begin_stream(&mut f.shared, 200, &[], "id")
+            .unwrap();
+        assert!(!f.wrote().contains("Connection: close"));
+        f.feed(rest);
+        f.said();
+        f.connection.end_stream(&mut f.shared);
+        assert_eq!(f.connection.is_between_requests(), stays);
+        if stays {
+            f.feed(GET);
+            assert_eq!(f.said(), [head("GET /a"), Said::End]);
+        } else {
+            f.feed(format!("lo{GET}"));
+            assert_eq!(f.said(), [], "what is left of the body is no request");
+        }
+    }
+}
+
+#[test]
 fn a_client_that_takes_bytes_one_by_one_gets_them_in_order() {
     let body: Vec<u8> = (0..COPY_BYTES_MAX as u32 * 3)
         .map(|n| (n % 251) as u8)

@@ -7,6 +7,7 @@
 
 mod call;
 mod cgi;
+mod drive;
 mod input;
 mod lines;
 mod output;
@@ -14,6 +15,7 @@ mod stdio;
 mod suspension;
 mod wasi;
 
+pub use drive::drive;
 pub use input::Input;
 pub use lines::{Lines, printable};
 pub use output::{Headers, Output, OutputError};

@@ -300,19 +300,20 @@ impl Translator<'_> {
         let index = self.pop();
         let depths = table.targets().collect::<wasmparser::Result<Vec<u32>>>()?;
         // One block a depth carries the values, so that a long table does not repeat them.
-        let mut edges: HashMap<u32, (BlockCall, Option<Block>)> = HashMap::new();
-        let mut order = Vec::new();
+        let mut blocks: HashMap<u32, Block> = HashMap::new();
+        let mut carriers = Vec::new();
         let mut edge = |t: &mut Self, depth: u32| {
-            if let Some((call, _)) = edges.get(&depth) {
-                return *call;
-            }
-            let (target, arity) = t.branch_target(depth);
-            let block = (arity > 0).then(|| t.builder.create_block());
-            let pool = &mut t.builder.func.dfg.value_lists;
-            let call = BlockCall::new(block.unwrap_or(target), [], pool);
-            edges.insert(depth, (call, block));
-            order.push((depth, block));
-            call
+            let block = *blocks.entry(depth).or_insert_with(|| {
+                let (target, arity) = t.branch_target(depth);
+                if arity == 0 {
+                    return target;
+                }
+                let carrier = t.builder.create_block();
+                carriers.push((depth, carrier));
+                carrier
+            });
+            // Each entry has arguments of its own: SSA construction adds the values of locals to them in place.
+            BlockCall::new(block, [], &mut t.builder.func.dfg.value_lists)
         };
         let calls: Vec<BlockCall> = depths.iter().map(|depth| edge(self, *depth)).collect();
         let default = edge(self, table.default());
@@ -320,12 +321,10 @@ impl Translator<'_> {
             .builder
             .create_jump_table(JumpTableData::new(default, &calls));
         self.builder.ins().br_table(index, jump_table);
-        for (depth, block) in order {
-            if let Some(block) = block {
-                self.switch_to_sealed(block);
-                let (target, arity) = self.branch_target(depth);
-                self.jump(target, arity);
-            }
+        for (depth, carrier) in carriers {
+            self.switch_to_sealed(carrier);
+            let (target, arity) = self.branch_target(depth);
+            self.jump(target, arity);
         }
         self.reachable = false;
         Ok(())

@@ -101,15 +101,18 @@ pub(super) fn function_body(
         let value = translator
             .builder
             .block_params(translator.builder.current_block().unwrap())[parameter + 1];
-        translator.declare_local(ty.parameters[parameter], Some(value));
+        translator.declare_local(ty.parameters[parameter], value);
     }
     let mut locals = body.get_locals_reader()?;
     for _ in 0..locals.get_count() {
         let offset = locals.original_position();
         let (count, ty) = locals.read()?;
         validator.define_locals(offset, count, ty)?;
+        // One zero for all of a group: a module can ask for fifty thousand locals in three bytes.
+        let ty = value_type(ty);
+        let zero = (count > 0).then(|| translator.zero(ty));
         for _ in 0..count {
-            translator.declare_local(value_type(ty), None);
+            translator.declare_local(ty, zero.expect("there is a local"));
         }
     }
     translator.enter_body(&ty.results);
@@ -234,10 +237,8 @@ impl<'a> Translator<'a> {
         self.builder.ins().vconst(lanes, constant)
     }
 
-    fn declare_local(&mut self, ty: ValueType, value: Option<Value>) {
+    fn declare_local(&mut self, ty: ValueType, value: Value) {
         let variable = self.builder.declare_var(clif_type(ty));
-        // Zeros are constants: the optimiser makes one of all of a type.
-        let value = value.unwrap_or_else(|| self.zero(ty));
         self.builder.def_var(variable, value);
         self.locals.push(variable);
     }

@@ -1,0 +1,184 @@
+//! Where invocations get their instances, and where the instances go afterwards.
+//!
+//! A warm instance comes from the pool. If there is none, one that was just used is reset first: putting back the
+//! few pages it wrote costs less than a restore, and its pages are still in the processor's caches. Otherwise the image
+//! is restored.
+
+use super::Server;
+use super::services::Code;
+use crate::arena::Key;
+use crate::interface::Context;
+use crate::log::Level;
+use crate::metrics::StartKind;
+use crate::pool::{Finished, FunctionId, Start};
+use dormouse::{Callable, Image, Instance, Limits, RestoreError};
+
+/// Page tables under one warm instance: a page of entries and the directory above it (its slot has one of each).
+const PAGE_TABLE_BYTES: u64 = 8 << 10;
+const PAGE_BYTES: u64 = 4 << 10;
+
+/// Warm instances given up for one that cannot be restored for lack of room.
+const RECLAIMS_MAX: u32 = 16;
+
+/// Housework done between two looks at the sockets.
+const CHORES_MAX: usize = 8;
+
+/// An instance whose call has ended.
+pub(super) struct Used {
+    pub instance: Instance,
+    pub pool_id: FunctionId,
+    /// When its call began.
+    pub started_ns: u64,
+}
+
+/// Why an invocation gets no instance now.
+#[derive(Debug)]
+pub(super) enum StartError {
+    /// The function is being compiled again for this machine.
+    Rebuilding,
+    /// There are too many instances, or no memory for another.
+    Exhausted(String),
+    Failed(String),
+}
+
+type Acquired = Result<(Instance, Callable), (StartError, Box<Context>)>;
+
+impl Server {
+    /// An instance for a call of this service, with the context in it.
+    pub(super) fn acquire(
+        &mut self,
+        service_key: Key,
+        context: Box<Context>,
+    ) -> (Acquired, StartKind) {
+        let Some(service) = self.services.get(service_key) else {
+            unreachable!("a service with invocations stays");
+        };
+        let pool_id = service.pool_id;
+        let was_loaded = matches!(service.code, Code::Loaded(_));
+        if !was_loaded && let Err(error) = self.load(service_key) {
+            return (Err((error, context)), StartKind::DiskCold);
+        }
+        self.reset_used();
+        let Some(Code::Loaded(loaded)) =
+            self.services.get(service_key).map(|service| &service.code)
+        else {
+            unreachable!("the service was just loaded");
+        };
+        let entry = loaded.entry;
+        if let Start::Warm(mut instance) = self.pool.request(pool_id, self.now_ns) {
+            instance.replace_data(context);
+            return (Ok((instance, entry)), StartKind::Warm);
+        }
+        let (image, limits) = (loaded.image.clone(), loaded.limits);
+        let start = if was_loaded {
+            StartKind::Cold
+        } else {
+            StartKind::DiskCold
+        };
+        match self.restore(&image, limits) {
+            Ok(mut instance) => {
+                instance.replace_data(context);
+                (Ok((instance, entry)), start)
+            }
+            Err(error) => {
+                self.pool.discard(pool_id, 0, self.now_ns);
+                (Err((error, context)), start)
+            }
+        }
+    }
+
+    /// Restores an image, at the expense of a warm instance of another function if need be.
+    fn restore(&mut self, image: &Image, limits: Limits) -> Result<Instance, StartError> {
+        for attempt in 0.. {
+            let lacking = match image.restore(limits, Box::new(())) {
+                Ok(instance) => return Ok(instance),
+                Err(RestoreError::Limit(limit)) => {
+                    return Err(StartError::Failed(limit.to_string()));
+                }
+                Err(error) => error,
+            };
+            self.given_up.clear();
+            if attempt == RECLAIMS_MAX || self.pool.reclaim(self.now_ns).is_none() {
+                return Err(StartError::Exhausted(lacking.to_string()));
+            }
+        }
+        unreachable!("the attempts are bounded")
+    }
+
+    /// Resets the instances whose calls have ended, and hands them to the pool.
+    pub(super) fn reset_used(&mut self) {
+        while let Some(used) = self.used.pop() {
+            let Used {
+                mut instance,
+                pool_id,
+                started_ns,
+            } = used;
+            let run_ns = self.now_ns.saturating_sub(started_ns);
+            match instance.reset(Box::new(())) {
+                Ok(report) => {
+                    let pages = 1 + report.pages_kept as u64;
+                    let held_bytes = pages * PAGE_BYTES + PAGE_TABLE_BYTES;
+                    let finished = Finished {
+                        instance,
+                        held_bytes,
+                        run_ns,
+                    };
+                    self.pool
+                        .release(pool_id, finished, &mut self.given_up, self.now_ns);
+                }
+                Err(error) => {
+                    let message =
+                        format!("an instance is dropped, for it cannot be reset: {error}");
+                    self.log.server(Level::Error, &message);
+                    self.pool.discard(pool_id, run_ns, self.now_ns);
+                }
+            }
+        }
+    }
+
+    /// Whether there is something to do when there is nothing else to do.
+    pub(super) fn has_housework(&self) -> bool {
+        !self.used.is_empty() || !self.given_up.is_empty()
+    }
+
+    /// Drops what was given up, trims the pool, and prepares instances that are likely to be needed: a little at a time.
+    pub(super) fn keep_house(&mut self) {
+        for _ in 0..CHORES_MAX {
+            if self.given_up.pop().is_none() {
+                match self.pool.trim(self.now_ns) {
+                    Some(instance) => drop(instance),
+                    None => break,
+                }
+            }
+        }
+        for _ in 0..CHORES_MAX {
+            if !self.run_queue.is_empty() || !self.prepare_one() {
+                break;
+            }
+        }
+    }
+
+    /// Restores an instance ahead of need. Whether there was one to restore.
+    fn prepare_one(&mut self) -> bool {
+        let Some(pool_id) = self.pool.short(self.now_ns) else {
+            return false;
+        };
+        let Some(service) = self.services.by_pool_id(pool_id) else {
+            return true;
+        };
+        let Code::Loaded(loaded) = &service.code else {
+            return true;
+        };
+        if let Ok(instance) = loaded.image.restore(loaded.limits, Box::new(())) {
+            let held_bytes = PAGE_BYTES + PAGE_TABLE_BYTES;
+            self.pool.add(
+                pool_id,
+                instance,
+                held_bytes,
+                &mut self.given_up,
+                self.now_ns,
+            );
+        }
+        true
+    }
+}

@@ -1,0 +1,10 @@
+//! The real binary over real sockets, as a user would meet it.
+
+mod admin;
+mod durability;
+mod functions;
+mod harness;
+mod hostile;
+mod http;
+mod signals;
+mod tool;
