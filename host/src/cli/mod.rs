@@ -5,6 +5,7 @@
 
 mod compile;
 mod remote;
+mod serve;
 
 use crate::deploy::worker;
 use crate::options::{BenchOptions, LogFormat, Preopen, RunOptions};
@@ -216,8 +217,11 @@ pub fn main() -> ExitCode {
             Ok(options) => return crate::run::run(&options),
             Err(failure) => Err(failure),
         },
-        Command::Bench(arguments) => bench_options(arguments).map(|_| ()),
-        Command::Serve(_) => Ok(()),
+        Command::Bench(arguments) => match bench_options(arguments) {
+            Ok(options) => return crate::bench::bench(&options),
+            Err(failure) => Err(failure),
+        },
+        Command::Serve(arguments) => serve::serve(arguments),
         Command::Compile { file, output } => compile::compile(&file, &output),
         Command::Deploy(arguments) => remote::deploy(&arguments),
         Command::Ls(admin) => remote::list(&admin),
