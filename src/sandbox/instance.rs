@@ -104,6 +104,8 @@ pub struct Instance {
     result_words: usize,
     pub(crate) inner: NonNull<Inner>,
     pub(crate) origin: Option<Rc<Origin>>,
+    /// It was restored before it was known which pages calls write, so its first reset makes it anew.
+    pub(crate) unprepared: bool,
     /// The header page was given up while the instance was idle, with memory of this length.
     dropped_header: Option<u64>,
 }
@@ -334,6 +336,9 @@ impl Instance {
             fiber: None,
             result_words: 0,
             inner: NonNull::from(Box::leak(inner)),
+            unprepared: origin
+                .as_ref()
+                .is_some_and(|origin| origin.written.borrow().is_empty()),
             origin,
             dropped_header: None,
         };

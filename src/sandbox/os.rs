@@ -189,12 +189,23 @@ pub unsafe fn advise(address: *mut u8, bytes: usize, advice: libc::c_int) -> io:
 ///
 /// It is for speed only: where the kernel (before 6.13) cannot, nothing happens.
 pub fn populate_writable(base: *mut u8, runs: &[(u32, u32)]) {
-    const RUNS_MAX: usize = 80;
+    const RUNS_MAX: usize = 256;
     thread_local! {
         static THIS_PROCESS: libc::c_int = {
             // SAFETY: opens a descriptor of this process, kept open as long as the thread lives; or fails.
             unsafe { libc::syscall(libc::SYS_pidfd_open, libc::getpid(), 0) as libc::c_int }
         };
+    }
+    if let [(first, end)] = runs {
+        // SAFETY: populating changes the contents of no page; a range that is not mapped is refused.
+        unsafe {
+            libc::madvise(
+                base.wrapping_add(*first as usize * PAGE_BYTES).cast(),
+                (end - first) as usize * PAGE_BYTES,
+                libc::MADV_POPULATE_WRITE,
+            )
+        };
+        return;
     }
     let this_process = THIS_PROCESS.with(|descriptor| *descriptor);
     if this_process < 0 || runs.is_empty() || runs.len() > RUNS_MAX {

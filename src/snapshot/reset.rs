@@ -20,7 +20,7 @@ const RUNS_PER_SCAN: usize = 64;
 
 /// The most pages, in the most runs, that a restore makes private ahead.
 const WRITTEN_PAGES_MAX: usize = 256;
-const WRITTEN_RUNS_MAX: usize = 64;
+const WRITTEN_RUNS_MAX: usize = 256;
 
 /// Address space under one page of page-table entries.
 const PAGE_TABLE_SPAN: u64 = 2 << 20;
@@ -92,11 +92,15 @@ impl Instance {
                 engine.shared.keep_resident_pages,
             )
         });
+        // A first call faults page by page, and a read fault maps much of the file along, which every later scan has to walk. So
+        // everything is dropped once, and what calls write is made private again.
+        let prepare = std::mem::take(&mut self.unprepared);
         let report = match scanned {
-            Some(report) => report,
-            None => {
+            Some(report) if !prepare => report,
+            _ => {
                 drop_pages(range)?;
-                ResetReport::default()
+                os::populate_writable(start as *mut u8, &origin.written.borrow());
+                scanned.unwrap_or_default()
             }
         };
         self.write_header(origin.memory_bytes);
@@ -194,7 +198,10 @@ fn put_back(
                 let at = run.start as *mut u8;
                 let source = origin.mapping.base().wrapping_add(offset);
                 std::ptr::copy_nonoverlapping(source, at, from_file);
-                std::ptr::write_bytes(at.add(from_file), 0, kept - from_file);
+                // Not with a length of zero: a masked store that stores nothing to a page it may not write is slow.
+                if kept > from_file {
+                    std::ptr::write_bytes(at.add(from_file), 0, kept - from_file);
+                }
             }
             if bytes > kept {
                 drop_pages(run.start as usize + kept..run.end as usize).ok()?;

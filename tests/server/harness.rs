@@ -253,13 +253,6 @@ impl Connection {
         self.stream.get_mut().write_all(bytes.as_ref()).is_ok()
     }
 
-    pub fn finish_sending(&mut self) {
-        self.stream
-            .get_mut()
-            .shutdown(std::net::Shutdown::Write)
-            .unwrap();
-    }
-
     fn line(&mut self) -> Option<String> {
         let mut line = Vec::new();
         self.stream.read_until(b'\n', &mut line).ok()?;

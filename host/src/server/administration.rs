@@ -4,12 +4,12 @@
 //! request on; what runs goes on in the version it began in.
 
 use super::Server;
+use super::WORKERS;
 use super::calls::{Arrival, Holder, Stage};
 use super::clients::Work;
 use super::endings::End;
 use super::services::Code;
 use super::verdict::Refused;
-use super::WORKERS;
 use crate::admin::{self, AdminAction, AdminRequest, AdminResponse, ServerView};
 use crate::arena::Key;
 use crate::deploy::{Change, Finished};
@@ -45,7 +45,11 @@ pub(super) enum Waiting {
 
 impl Server {
     pub(super) fn on_admin_arrival(&mut self, client_key: Key, arrival: Arrival) {
-        let Arrival { request, expects_continue, .. } = arrival;
+        let Arrival {
+            request,
+            expects_continue,
+            ..
+        } = arrival;
         let id = request.id.0.clone();
         // Browsers say where a request comes from. No page has business here: one that a developer happens to look at
         // could otherwise deploy functions on the machine it is looked at from.
@@ -55,13 +59,23 @@ impl Server {
             let refused = Refused::new(403, "forbidden", message);
             return self.send_refused(client_key, Some(&request), &refused);
         }
-        let admin_request =
-            AdminRequest { method: &request.method, path: &request.path, query: &request.query };
+        let admin_request = AdminRequest {
+            method: &request.method,
+            path: &request.path,
+            query: &request.query,
+        };
         match admin::handle(&admin_request, &View(self)) {
             AdminAction::Respond(response) => self.reply_admin(client_key, &id, response),
             AdminAction::Deploy { name, config } => {
-                let Some(client) = self.clients.get_mut(client_key) else { return };
-                let upload = Upload { body: Vec::new(), name, config, request_id: id };
+                let Some(client) = self.clients.get_mut(client_key) else {
+                    return;
+                };
+                let upload = Upload {
+                    body: Vec::new(),
+                    name,
+                    config,
+                    request_id: id,
+                };
                 client.work = Work::Upload(Box::new(upload));
                 if expects_continue {
                     client.connection.send_continue(&mut self.shared);
@@ -71,13 +85,13 @@ impl Server {
                 let result = self.store.remove(&name);
                 self.replace_service(name.as_str());
                 if result.is_ok() {
-                    self.log.server(Level::Info, &format!("the function {name} was removed"));
+                    self.log
+                        .server(Level::Info, &format!("the function {name} was removed"));
                 }
                 self.reply_admin(client_key, &id, admin::removed(&result));
             }
             AdminAction::Rollback { name, version } => {
-                let response =
-                    admin::rolled_back(self.store.rollback(&name, version.as_deref()));
+                let response = admin::rolled_back(self.store.rollback(&name, version.as_deref()));
                 self.replace_service(name.as_str());
                 self.reply_admin(client_key, &id, response);
             }
@@ -86,14 +100,22 @@ impl Server {
 
     /// A module has arrived.
     pub(super) fn on_upload_end(&mut self, client_key: Key) {
-        let Some(client) = self.clients.get_mut(client_key) else { return };
+        let Some(client) = self.clients.get_mut(client_key) else {
+            return;
+        };
         let Work::Upload(upload) = std::mem::replace(&mut client.work, Work::Deployment) else {
             unreachable!("the body of an upload has ended");
         };
-        let Upload { body, name, config, request_id } = *upload;
+        let Upload {
+            body,
+            name,
+            config,
+            request_id,
+        } = *upload;
         match self.deployments.submit(&self.store, name, config, &body) {
             Ok(id) => {
-                self.deploying.insert(id, Waiting::Client(client_key, request_id));
+                self.deploying
+                    .insert(id, Waiting::Client(client_key, request_id));
             }
             Err(error) => {
                 self.metrics.deployments[1] += 1;
@@ -108,7 +130,9 @@ impl Server {
         for (_, fd) in turn.started {
             let mut source = SourceFd(&fd);
             let registered =
-                self.poll.registry().register(&mut source, WORKERS, Interest::READABLE);
+                self.poll
+                    .registry()
+                    .register(&mut source, WORKERS, Interest::READABLE);
             if let Err(error) = registered {
                 // Its deadline is a last resort.
                 let message = format!("a compile worker cannot be watched: {error}");
@@ -130,19 +154,25 @@ impl Server {
                 let message = match change {
                     Change::Created => format!("the function {name} was deployed, version {id}"),
                     Change::Updated => format!("the function {name} has the version {id} now"),
-                    Change::Unchanged => format!("the function {name} has the version {id} already"),
+                    Change::Unchanged => {
+                        format!("the function {name} has the version {id} already")
+                    }
                     Change::Rebuilt => format!("version {id} of {name} was compiled again"),
                 };
                 self.log.server(Level::Info, &message);
             }
             Err(error) => {
                 self.metrics.deployments[1] += 1;
-                self.log.server(Level::Warn, &format!("deploying {name} failed: {error}"));
+                self.log
+                    .server(Level::Warn, &format!("deploying {name} failed: {error}"));
             }
         }
         match waiting {
             Some(Waiting::Rebuild(service)) => {
-                let version = finished.result.as_ref().map(|deployed| deployed.version.clone());
+                let version = finished
+                    .result
+                    .as_ref()
+                    .map(|deployed| deployed.version.clone());
                 self.end_rebuild(service, version.map_err(ToString::to_string));
             }
             Some(Waiting::Client(client, request_id)) => {
@@ -161,7 +191,9 @@ impl Server {
 
     /// A service was compiled again, or cannot be.
     fn end_rebuild(&mut self, service_key: Key, result: Result<Version, String>) {
-        let Some(service) = self.services.get_mut(service_key) else { return };
+        let Some(service) = self.services.get_mut(service_key) else {
+            return;
+        };
         let failure = match result {
             Ok(version) => {
                 service.version = version;
@@ -180,23 +212,42 @@ impl Server {
                     && matches!(invocation.holder, Holder::Context(_))
             })
         };
-        let waiting: Vec<Key> = self.invocations.keys().filter(|call| waits(self, *call)).collect();
+        let waiting: Vec<Key> = self
+            .invocations
+            .keys()
+            .filter(|call| waits(self, *call))
+            .collect();
         for call in waiting {
             match &failure {
                 None => self.wake(call),
                 Some(message) => {
-                    self.end(call, End::NotStarted { busy: false, message: message.clone() });
+                    self.end(
+                        call,
+                        End::NotStarted {
+                            busy: false,
+                            message: message.clone(),
+                        },
+                    );
                 }
             }
         }
     }
 
     fn reply_admin(&mut self, client_key: Key, request_id: &str, response: AdminResponse) {
-        let Some(client) = self.clients.get_mut(client_key) else { return };
+        let Some(client) = self.clients.get_mut(client_key) else {
+            return;
+        };
         client.work = Work::Idle;
-        let AdminResponse { status, content_type, headers, body } = response;
+        let AdminResponse {
+            status,
+            content_type,
+            headers,
+            body,
+        } = response;
         let content_type = ("Content-Type".to_owned(), content_type.as_bytes().to_vec());
-        let others = headers.into_iter().map(|(name, value)| (name.to_owned(), value.into_bytes()));
+        let others = headers
+            .into_iter()
+            .map(|(name, value)| (name.to_owned(), value.into_bytes()));
         let headers: Vec<(String, Vec<u8>)> = std::iter::once(content_type).chain(others).collect();
         client
             .connection
@@ -224,8 +275,12 @@ impl ServerView for View<'_> {
         Gauges {
             functions: server.store.functions().len() as u64,
             connections: server.clients.len() as u64,
-            running: admissions().map(|admission| u64::from(admission.running())).sum(),
-            queued: admissions().map(|admission| admission.waiting() as u64).sum(),
+            running: admissions()
+                .map(|admission| u64::from(admission.running()))
+                .sum(),
+            queued: admissions()
+                .map(|admission| admission.waiting() as u64)
+                .sum(),
             warm_instances: server.pool.waiting() as u64,
             budget_bytes: server.pool.limits().budget_bytes,
             budget_used_bytes: server.pool.held_bytes(),
@@ -240,7 +295,9 @@ impl ServerView for View<'_> {
 
     fn warm_instances(&self, function: &str) -> u64 {
         let service = self.0.services.by_name(function);
-        service.map_or(0, |service| u64::from(self.0.pool.stock(service.pool_id).waiting))
+        service.map_or(0, |service| {
+            u64::from(self.0.pool.stock(service.pool_id).waiting)
+        })
     }
 
     fn is_being_deployed(&self, function: &str) -> bool {

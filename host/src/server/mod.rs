@@ -369,7 +369,10 @@ impl Server {
         }
         let mut until_ns = self.timers.next_ns();
         let mut at_most = |ns: u64| until_ns = Some(until_ns.map_or(ns, |other| other.min(ns)));
-        let accepting = [&self.public, &self.admin].into_iter().flatten().any(|l| l.ready);
+        let accepting = [&self.public, &self.admin]
+            .into_iter()
+            .flatten()
+            .any(|l| l.ready);
         let swept = !self.clients.is_empty() || self.pool.waiting() > 0;
         if swept || accepting || self.log.is_pending() {
             at_most(self.next_sweep_ns);

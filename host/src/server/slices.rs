@@ -220,7 +220,9 @@ impl Server {
             let Some((status, headers)) = output.head() else {
                 return;
             };
-            let begun = client.connection.begin_stream(&mut self.shared, status, headers, &id.id.0);
+            let begun = client
+                .connection
+                .begin_stream(&mut self.shared, status, headers, &id.id.0);
             if let Err(error) = begun {
                 return self.end_early(call, Reason::Host(error.to_string()));
             }
