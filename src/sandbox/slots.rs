@@ -25,6 +25,8 @@ struct State {
     blocks: Vec<Reservation>,
     /// Vmctx addresses of free slots; the most recently freed is taken first, its page tables are still there.
     free: Vec<usize>,
+    /// Slots that could not be made inaccessible when they were freed, with their extents.
+    unclean: Vec<(usize, usize)>,
     /// Slots of the last block that were never used.
     untouched: usize,
     taken: usize,
@@ -61,9 +63,16 @@ impl Slots {
         if state.taken >= self.slots_max {
             return Err(SlotError::AllTaken);
         }
-        let vmctx = match state.free.pop() {
-            Some(vmctx) => vmctx,
-            None => {
+        let vmctx = match (state.free.pop(), state.unclean.last().copied()) {
+            (Some(vmctx), _) => vmctx,
+            (None, Some((vmctx, extent))) => {
+                // Before a slot that was never used: what failed then fails again or is made good now, so that a process at its
+                // limit of mappings does not use up its address space too.
+                clear(vmctx, extent).map_err(SlotError::System)?;
+                state.unclean.pop();
+                vmctx
+            }
+            (None, None) => {
                 if state.untouched == 0 {
                     let block = Reservation::new(BLOCK_SLOTS * SLOT_BYTES as usize, 2 << 20)
                         .map_err(SlotError::System)?;
@@ -121,14 +130,21 @@ impl Drop for Slot {
     fn drop(&mut self) {
         let mut state = self.slots.state.borrow_mut();
         state.taken -= 1;
-        if self.extent > 0 {
-            // SAFETY: the range is this slot's, within one of our blocks, and its instance is gone.
-            let cleared = unsafe { os::map_anonymous(self.start(), self.extent, Access::None) };
-            if cleared.is_err() {
-                // The kernel could not split a mapping: the slot stays as it is and is never used again.
-                return;
-            }
+        let vmctx = self.vmctx as usize;
+        match clear(vmctx, self.extent) {
+            Ok(()) => state.free.push(vmctx),
+            // The kernel could not split a mapping: the slot stays as it is and is not used until that is made good.
+            Err(_) => state.unclean.push((vmctx, self.extent)),
         }
-        state.free.push(self.vmctx as usize);
     }
+}
+
+/// Makes a slot that no instance holds any more inaccessible, as far as it may not be.
+fn clear(vmctx: usize, extent: usize) -> io::Result<()> {
+    if extent == 0 {
+        return Ok(());
+    }
+    // SAFETY: both callers have a slot of one of our blocks that no instance holds, and mappings other than the
+    // reservation reach no further than its extent.
+    unsafe { os::map_anonymous((vmctx - HEADER_BYTES) as *mut u8, extent, Access::None) }
 }
