@@ -49,7 +49,9 @@ impl Ready {
             arguments,
             expected: Vec::new(),
         };
-        ready.expected = ready.call(&mut ready.restore()?)?;
+        let mut instance = ready.restore()?;
+        ready.expected = ready.call(&mut instance)?;
+        instance.reset(Box::new(()))?;
         Ok(ready)
     }
 
