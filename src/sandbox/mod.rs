@@ -3,6 +3,7 @@
 //! Unsafe code lives here, at the thinnest possible edge of `snapshot`, and nowhere else.
 
 mod builtins;
+mod call;
 mod code;
 mod engine;
 mod fiber;
@@ -21,7 +22,8 @@ pub use host_function::{
     Caller, HostFunction, HostResult, HostValue, Imports, IntoHostFunction, Stop,
 };
 pub(crate) use instance::Origin;
-pub use instance::{Instance, Limits, Progress};
+pub use call::Progress;
+pub use instance::{Instance, Limits};
 pub use instantiate::InstantiateError;
 pub use module::{Callable, LinkError, Linked, LoadError, Module, Unresolved};
 pub(crate) use slots::SlotError;
