@@ -17,7 +17,7 @@ pub struct EngineOptions {
     pub stack_bytes: usize,
     /// The most written pages an instance keeps resident over a reset; what is beyond is dropped.
     pub keep_resident_pages: usize,
-    /// The time slice, after which a running guest is suspended. Zero: guests are not preempted.
+    /// The time slice, after which a running guest is suspended, at least 50 us. Zero: guests are not preempted.
     pub tick: Duration,
 }
 
@@ -31,6 +31,9 @@ impl Default for EngineOptions {
         }
     }
 }
+
+/// The shortest time slice: with less, a guest on a busy machine would do nothing but take signals.
+const TICK_NS_MIN: u64 = 50_000;
 
 /// What an engine needs from the system and did not get.
 #[derive(Debug)]
@@ -66,8 +69,8 @@ pub(crate) struct EngineState {
 
 impl Drop for EngineState {
     fn drop(&mut self) {
-        if self.timer.is_some() {
-            signals::set_thread_timer(std::ptr::null_mut(), 0);
+        if let Some(timer) = &self.timer {
+            signals::remove_thread_timer(timer.handle());
         }
     }
 }
@@ -76,16 +79,21 @@ impl Engine {
     /// Prepares this thread for running guests: signal handlers (for the process), the time slice's timer (for the
     /// thread), and no transparent huge pages (for the process).
     ///
-    /// A thread has one time slice: of two engines on one thread the later one's holds.
+    /// A thread has one time slice: of several engines on one thread the one made last gives it, while it exists.
+    ///
+    /// An engine does not survive fork(2): in the child there is no timer, and instances are reset the slow way. Make the engine
+    /// after forking.
     pub fn new(options: &EngineOptions) -> Result<Engine, EngineError> {
         let failed = |what| move |cause| EngineError { what, cause };
         signals::install().map_err(failed("install its signal handlers"))?;
+        signals::unblock().map_err(failed("unblock its signals"))?;
         os::disable_huge_pages().map_err(failed("turn off huge pages"))?;
-        let tick_ns = options.tick.as_nanos() as u64;
+        let tick_ns = u64::try_from(options.tick.as_nanos()).unwrap_or(u64::MAX);
         let timer = if tick_ns > 0 {
+            let tick_ns = tick_ns.max(TICK_NS_MIN);
             let timer = ThreadTimer::new(signals::PREEMPT_SIGNAL)
                 .map_err(failed("make a timer for its time slices"))?;
-            signals::set_thread_timer(timer.handle(), tick_ns);
+            signals::add_thread_timer(timer.handle(), tick_ns);
             Some(timer)
         } else {
             None

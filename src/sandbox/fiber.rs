@@ -11,7 +11,7 @@
 //! A fiber that will not be resumed is abandoned: its frames are forgotten, nothing on them is dropped. Compiled code
 //! has nothing to drop, and the entry points below hold nothing across a switch.
 
-use super::host_function::Caller;
+use super::host_function::{Caller, Stop};
 use super::instance::{Inner, Place};
 use super::stack::FiberStack;
 use super::trap::Reason;
@@ -165,7 +165,16 @@ pub unsafe extern "C" fn host_call(vmctx: *mut u8, import: u32, values: *mut u64
                 inner: NonNull::new_unchecked(inner),
                 borrow: PhantomData,
             };
-            catch_unwind(AssertUnwindSafe(|| (import.function)(&mut caller, values)))
+            catch_unwind(AssertUnwindSafe(|| {
+                (import.function)(&mut caller, values)?;
+                if let Some(results) = &import.results {
+                    assert!(
+                        (*inner).linked.module().are_references(results, values),
+                        "a host function returned a funcref that is none of the module's"
+                    );
+                }
+                Ok::<(), Stop>(())
+            }))
         };
         match outcome {
             Ok(Ok(())) => yield_if_preempted(inner),

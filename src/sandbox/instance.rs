@@ -104,6 +104,8 @@ pub struct Instance {
     result_words: usize,
     pub(crate) inner: NonNull<Inner>,
     pub(crate) origin: Option<Rc<Origin>>,
+    /// It was restored before it was known which pages calls write, so its first reset makes it anew.
+    pub(crate) unprepared: bool,
     /// The header page was given up while the instance was idle, with memory of this length.
     dropped_header: Option<u64>,
 }
@@ -334,6 +336,9 @@ impl Instance {
             fiber: None,
             result_words: 0,
             inner: NonNull::from(Box::leak(inner)),
+            unprepared: origin
+                .as_ref()
+                .is_some_and(|origin| origin.written.borrow().is_empty()),
             origin,
             dropped_header: None,
         };
@@ -436,8 +441,9 @@ impl Instance {
     /// When there is no memory for a stack.
     ///
     /// # Panics
-    /// When a call is in progress, the function is not one the host can call (exported, or the start function), or the
-    /// number of words is not that of its parameters.
+    /// When a call is in progress, the function is not one the host can call (exported, or the start function), the
+    /// number of words is not that of its parameters, or the word for a `funcref` is neither null nor a reference that
+    /// this module gave out.
     pub fn begin(&mut self, callable: Callable, arguments: &[u64]) -> std::io::Result<()> {
         assert!(
             self.fiber.is_none(),
@@ -454,6 +460,10 @@ impl Instance {
         let parameter_words: usize = ty.parameters.iter().map(|ty| ty.words()).sum();
         let result_words: usize = ty.results.iter().map(|ty| ty.words()).sum();
         assert_eq!(arguments.len(), parameter_words, "one word a parameter");
+        assert!(
+            module.are_references(&ty.parameters, arguments),
+            "a word for a funcref is null or refers to a function of the module"
+        );
         let stacks = inner.engine().shared.stacks.clone();
         let stack = stacks.take()?;
         let guest_bytes = inner.limits.stack_bytes.min(stacks.guest_bytes());
@@ -464,6 +474,11 @@ impl Instance {
         inner.values.resize(parameter_words.max(result_words), 0);
         inner.cpu_ns = 0;
         inner.refused = None;
+        inner.stop = None;
+        inner.fault = None;
+        // A backtrace of a call that was stopped before it ran is empty, not that of the call before.
+        inner.place = Place::HostCall;
+        inner.write_header(header::EXIT_FRAME, 0);
         inner.preempt_pending.store(false, Ordering::Relaxed);
         // SAFETY: `inner` is freed in `drop`, after the fiber; trampoline and code are of one function of this module and
         // `values` was just sized for it; the limit is at least the host's reserve above the stack's end.
@@ -564,6 +579,11 @@ impl Instance {
             .fault
             .take()
             .expect("a stopped guest left a reason or a fault");
+        if fault.signal == libc::SIGBUS && inner.contains(fault.address) {
+            return Reason::Host(
+                "a page of the instance could not be read from its image file".to_owned(),
+            );
+        }
         let kind = inner.linked.module().trap_at(fault.pc);
         let faulted_on_memory = fault.signal == libc::SIGSEGV || fault.signal == libc::SIGBUS;
         match kind {
@@ -579,9 +599,6 @@ impl Instance {
                     None => Reason::Trap(kind),
                 }
             }
-            None if fault.signal == libc::SIGBUS && inner.contains(fault.address) => Reason::Host(
-                "a page of the instance could not be read from its image file".to_owned(),
-            ),
             _ => {
                 // To go on would be to serve from a process whose isolation is in doubt.
                 eprintln!(

@@ -79,6 +79,7 @@ impl Instance {
             }));
         }
         let mut slot = module.shared.engine.shared.slots.take()?;
+        slot.clear_from(0).map_err(InstantiateError::System)?;
         let extent = HEADER_BYTES + info.layout.memory_offset as usize + memory_bytes as usize;
         slot.extend_to(extent.next_multiple_of(PAGE_BYTES));
         // SAFETY: the start of a slot that was just taken, inaccessible and unused.

@@ -8,7 +8,7 @@ use super::os::{self, Reservation};
 use super::trap::{Frame, TrapKind};
 use crate::compile::artifact::{Artifact, ArtifactError, ArtifactIndex};
 use crate::compile::info::{ExportKind, FunctionType, ImportKind, ModuleInfo, ValueType};
-use crate::layout::function_reference;
+use crate::layout::{NULL_REFERENCE, function_reference};
 use std::fmt;
 use std::fs::File;
 use std::io::{self, Write};
@@ -129,6 +129,10 @@ impl Module {
                     functions.push(ResolvedImport {
                         function: function.clone(),
                         words: words(&ty.parameters).max(words(&ty.results)),
+                        results: ty
+                            .results
+                            .contains(&ValueType::FuncRef)
+                            .then(|| ty.results.clone()),
                     });
                     continue;
                 }
@@ -162,6 +166,21 @@ impl Module {
         let info = &self.shared.info;
         let of = &info.functions[function as usize];
         function_reference(of.code_offset, info.signature_ids[of.type_index as usize])
+    }
+
+    /// Whether every word that guest code would take for a function reference is one: guests jump to what it says.
+    pub(crate) fn are_references(&self, types: &[ValueType], words: &[u64]) -> bool {
+        let mut at = 0;
+        types.iter().all(|ty| {
+            let word = words[at];
+            at += ty.words();
+            let functions = 0..self.shared.info.functions.len() as u32;
+            *ty != ValueType::FuncRef
+                || word == NULL_REFERENCE
+                || functions
+                    .into_iter()
+                    .any(|function| self.reference(function) == word)
+        })
     }
 
     /// The machine code of a function and the trampoline for its type.
@@ -238,6 +257,8 @@ pub(crate) struct ResolvedImport {
     pub function: HostFunction,
     /// Words of its parameters or its results, whichever are more.
     pub words: usize,
+    /// The types of its results, if there is a function reference among them.
+    pub results: Option<Vec<ValueType>>,
 }
 
 /// A module with its imports resolved: what instances are made of. Clones share it.

@@ -8,6 +8,8 @@ use std::fs::File;
 use std::io;
 use std::os::fd::{AsRawFd, FromRawFd};
 use std::ptr::{NonNull, null_mut};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 /// What may be done with a mapping.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -189,12 +191,23 @@ pub unsafe fn advise(address: *mut u8, bytes: usize, advice: libc::c_int) -> io:
 ///
 /// It is for speed only: where the kernel (before 6.13) cannot, nothing happens.
 pub fn populate_writable(base: *mut u8, runs: &[(u32, u32)]) {
-    const RUNS_MAX: usize = 80;
+    const RUNS_MAX: usize = 256;
     thread_local! {
         static THIS_PROCESS: libc::c_int = {
             // SAFETY: opens a descriptor of this process, kept open as long as the thread lives; or fails.
             unsafe { libc::syscall(libc::SYS_pidfd_open, libc::getpid(), 0) as libc::c_int }
         };
+    }
+    if let [(first, end)] = runs {
+        // SAFETY: populating changes the contents of no page; a range that is not mapped is refused.
+        unsafe {
+            libc::madvise(
+                base.wrapping_add(*first as usize * PAGE_BYTES).cast(),
+                (end - first) as usize * PAGE_BYTES,
+                libc::MADV_POPULATE_WRITE,
+            )
+        };
+        return;
     }
     let this_process = THIS_PROCESS.with(|descriptor| *descriptor);
     if this_process < 0 || runs.is_empty() || runs.len() > RUNS_MAX {
@@ -255,17 +268,37 @@ const PAGE_IS_PFNZERO: u64 = 1 << 5;
 /// `_IOWR('f', 16, struct pm_scan_arg)`.
 const PAGEMAP_SCAN: libc::c_ulong = 0xc060_6610;
 
+/// Times this process was forked from another since a page map was first opened.
+static FORKS: AtomicU32 = AtomicU32::new(0);
+
+extern "C" fn note_fork() {
+    FORKS.fetch_add(1, Ordering::Relaxed);
+}
+
 /// This process's page map, for finding the pages that a guest wrote.
+///
+/// The open file belongs to the address space of the process that opened it and tells a forked child of its parent's
+/// pages, which would pass for clean: a child is refused.
 #[derive(Debug)]
 pub struct PageMap {
     file: File,
+    /// [`FORKS`] when the file was opened.
+    forks: u32,
 }
 
 impl PageMap {
     /// Opens `/proc/self/pagemap` and tries the scan; `None` where the kernel (before 6.7) does not have it.
     pub fn open() -> Option<PageMap> {
+        static NOTED: OnceLock<bool> = OnceLock::new();
+        // SAFETY: the function that the child runs changes an atomic and nothing else.
+        let noted =
+            NOTED.get_or_init(|| unsafe { libc::pthread_atfork(None, None, Some(note_fork)) == 0 });
+        if !noted {
+            return None;
+        }
+        let forks = FORKS.load(Ordering::Relaxed);
         let file = File::open("/proc/self/pagemap").ok()?;
-        let map = PageMap { file };
+        let map = PageMap { file, forks };
         let mut runs = [PageRun::default(); 1];
         map.scan(0, PAGE_BYTES as u64, &mut runs).ok()?;
         Some(map)
@@ -276,6 +309,9 @@ impl PageMap {
     /// Returns how many entries of `runs` were filled and the address where the scan stopped: when that is below `end`,
     /// `runs` was full and the scan is to be continued from there.
     pub fn scan(&self, start: u64, end: u64, runs: &mut [PageRun]) -> io::Result<(usize, u64)> {
+        if FORKS.load(Ordering::Relaxed) != self.forks {
+            return Err(io::Error::from_raw_os_error(libc::ESRCH));
+        }
         let mut arguments = ScanArguments {
             size: size_of::<ScanArguments>() as u64,
             flags: 0,
@@ -384,6 +420,24 @@ impl Drop for ThreadTimer {
     fn drop(&mut self) {
         // SAFETY: made in `new`, deleted once.
         unsafe { libc::timer_delete(self.timer) };
+    }
+}
+
+/// Takes signals out of this thread's mask.
+pub fn unblock_signals(signals: &[libc::c_int]) -> io::Result<()> {
+    // SAFETY: a zeroed set is filled in before use; only the mask of the thread that asks changes.
+    let error = unsafe {
+        let mut set: libc::sigset_t = std::mem::zeroed();
+        libc::sigemptyset(&raw mut set);
+        for signal in signals {
+            libc::sigaddset(&raw mut set, *signal);
+        }
+        libc::pthread_sigmask(libc::SIG_UNBLOCK, &raw const set, null_mut())
+    };
+    if error == 0 {
+        Ok(())
+    } else {
+        Err(io::Error::from_raw_os_error(error))
     }
 }
 

@@ -8,11 +8,11 @@ use super::code;
 use super::fiber::{self, Suspension};
 use super::instance::{Inner, Place};
 use super::os;
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::io;
 use std::ptr::null_mut;
 use std::sync::OnceLock;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{Ordering, compiler_fence};
 
 /// Signals by which the processor reports a fault.
 const FAULT_SIGNALS: [libc::c_int; 4] = [libc::SIGSEGV, libc::SIGBUS, libc::SIGILL, libc::SIGFPE];
@@ -22,6 +22,9 @@ pub const PREEMPT_SIGNAL: libc::c_int = libc::SIGURG;
 
 /// Ticks without a running guest after which the timer is stopped.
 const IDLE_TICKS_MAX: u32 = 8;
+
+/// The direction flag in the flags register.
+const DIRECTION_FLAG: i64 = 1 << 10;
 
 /// A fault in guest code, as the handler saw it.
 #[derive(Clone, Copy, Debug)]
@@ -40,6 +43,8 @@ thread_local! {
     static INTERVAL_NS: Cell<u64> = const { Cell::new(0) };
     static TICKING: Cell<bool> = const { Cell::new(false) };
     static IDLE_TICKS: Cell<u32> = const { Cell::new(0) };
+    /// Every timer this thread was given and still has, with its interval: the last is the one in use. Not for the handler.
+    static TIMERS: RefCell<Vec<(libc::timer_t, u64)>> = const { RefCell::new(Vec::new()) };
 }
 
 /// What handled the fault signals before us.
@@ -79,19 +84,29 @@ fn try_install() -> io::Result<()> {
     Ok(())
 }
 
+/// Lets the signals handled here through to this thread, which may have inherited a mask that holds them back: guests
+/// would then not be preempted, and the first trap would end the process.
+pub fn unblock() -> io::Result<()> {
+    let [segv, bus, ill, fpe] = FAULT_SIGNALS;
+    os::unblock_signals(&[segv, bus, ill, fpe, PREEMPT_SIGNAL])
+}
+
 /// Makes `inner` this thread's running instance and sees to it that the timer ticks.
 pub fn enter(inner: *mut Inner) {
     RUNNING.set(inner);
-    // After `RUNNING` is set the handler does not stop the timer any more.
+    // After `RUNNING` is set the handler does not stop the timer any more. It may have done so the moment before: whether the
+    // timer ticks is to be looked at afterwards, also in the order that the compiler chooses.
+    compiler_fence(Ordering::SeqCst);
     if !TICKING.get() && INTERVAL_NS.get() != 0 {
-        TICKING.set(true);
-        os::set_timer(TIMER.get(), INTERVAL_NS.get());
+        start_timer();
     }
 }
 
 /// No instance runs on this thread.
 pub fn leave() {
     RUNNING.set(null_mut());
+    // What follows may free the instance.
+    compiler_fence(Ordering::SeqCst);
 }
 
 /// Whether this thread is on a guest's fiber.
@@ -99,19 +114,52 @@ pub fn running() -> bool {
     !RUNNING.get().is_null()
 }
 
-/// Gives this thread its timer; an interval of 0 takes it away.
-pub fn set_thread_timer(timer: libc::timer_t, interval_ns: u64) {
-    INTERVAL_NS.set(0);
-    TICKING.set(false);
+fn start_timer() {
+    TICKING.set(true);
+    os::set_timer(TIMER.get(), INTERVAL_NS.get());
+}
+
+/// Gives this thread a timer, which takes the place of one given before.
+pub fn add_thread_timer(timer: libc::timer_t, interval_ns: u64) {
+    TIMERS.with_borrow_mut(|timers| timers.push((timer, interval_ns)));
+    use_timer(timer, interval_ns);
+}
+
+/// Takes a timer away; if it was in use, the one given last of those that are left takes its place.
+pub fn remove_thread_timer(timer: libc::timer_t) {
+    // A thread that is ending may have lost its list; it runs no guests any more.
+    let (left, interval_ns) = TIMERS
+        .try_with(|timers| {
+            let mut timers = timers.borrow_mut();
+            timers.retain(|(other, _)| *other != timer);
+            timers.last().copied()
+        })
+        .ok()
+        .flatten()
+        .unwrap_or((null_mut(), 0));
+    if TIMER.get() == timer {
+        use_timer(left, interval_ns);
+    }
+}
+
+fn use_timer(timer: libc::timer_t, interval_ns: u64) {
+    if TICKING.replace(false) {
+        // Nothing else would ever stop the timer that is replaced.
+        os::set_timer(TIMER.get(), 0);
+    }
     TIMER.set(timer);
     INTERVAL_NS.set(interval_ns);
+    compiler_fence(Ordering::SeqCst);
+    if running() && interval_ns != 0 {
+        start_timer();
+    }
 }
 
 /// The timer ticked: the guest, if one runs, has had its slice.
 extern "C" fn on_tick(_: libc::c_int, _: *mut libc::siginfo_t, context: *mut libc::c_void) {
     let inner = RUNNING.get();
     if inner.is_null() {
-        let idle = IDLE_TICKS.get() + 1;
+        let idle = IDLE_TICKS.get().saturating_add(1);
         if idle >= IDLE_TICKS_MAX && TICKING.get() {
             TICKING.set(false);
             os::set_timer(TIMER.get(), 0);
@@ -180,6 +228,8 @@ extern "C" fn on_fault(
             } else {
                 Place::HostCall
             };
+            // A copy in the host may have run backwards; functions begin with the direction flag clear.
+            registers[libc::REG_EFL as usize] &= !DIRECTION_FLAG;
             let stack = registers[libc::REG_RSP as usize] as usize;
             // Below the red zone; aligned as at the entry of a function.
             registers[libc::REG_RSP as usize] = (((stack - 256) & !15) - 8) as i64;

@@ -2,7 +2,8 @@
 //!
 //! Slots are cut from large reservations (*blocks*), taken as they are needed and kept until the engine ends. A slot is
 //! [`SLOT_BYTES`] long and starts on a 2 MiB boundary. Which part of it may be accessed is a matter of its instance; a free slot
-//! is wholly inaccessible, so that free neighbours and their guards are one mapping to the kernel.
+//! is wholly inaccessible, so that free neighbours and their guards are one mapping to the kernel, except for a few that
+//! were freed last (`UNCLEARED_MAX`).
 
 use super::os::{self, Access, Reservation};
 use crate::layout::{HEADER_BYTES, SLOT_BYTES};
@@ -23,12 +24,26 @@ pub struct Slots {
 #[derive(Debug, Default)]
 struct State {
     blocks: Vec<Reservation>,
-    /// Vmctx addresses of free slots; the most recently freed is taken first, its page tables are still there.
-    free: Vec<usize>,
+    /// Free slots; the most recently freed is taken first, its page tables are still there.
+    free: Vec<FreeSlot>,
+    /// How many of these still have their last instance's mappings.
+    uncleared: usize,
     /// Slots of the last block that were never used.
     untouched: usize,
     taken: usize,
 }
+
+#[derive(Clone, Copy, Debug)]
+struct FreeSlot {
+    vmctx: usize,
+    /// Bytes from the slot's start that hold mappings of its last instance; 0 when they were cleared.
+    extent: usize,
+}
+
+/// Free slots whose mappings are left for the next instance to replace: clearing and mapping are one step then. Few and small, since
+/// what they hold in memory is held for nobody.
+const UNCLEARED_MAX: usize = 8;
+const UNCLEARED_EXTENT_MAX: usize = 4 << 20;
 
 /// Why there is no slot.
 #[derive(Debug)]
@@ -55,14 +70,18 @@ impl Slots {
         }
     }
 
-    /// Takes a free slot.
+    /// Takes a free slot. It may still hold its last instance's mappings, as far as [`Slot::extent`] says: whoever takes it maps
+    /// over them or clears them, see [`Slot::clear_from`].
     pub fn take(self: &Rc<Slots>) -> Result<Slot, SlotError> {
         let mut state = self.state.borrow_mut();
         if state.taken >= self.slots_max {
             return Err(SlotError::AllTaken);
         }
-        let vmctx = match state.free.pop() {
-            Some(vmctx) => vmctx,
+        let free = match state.free.pop() {
+            Some(free) => {
+                state.uncleared -= usize::from(free.extent > 0);
+                free
+            }
             None => {
                 if state.untouched == 0 {
                     let block = Reservation::new(BLOCK_SLOTS * SLOT_BYTES as usize, 2 << 20)
@@ -77,14 +96,15 @@ impl Slots {
                     .base() as usize;
                 let index = BLOCK_SLOTS - state.untouched;
                 state.untouched -= 1;
-                block + index * SLOT_BYTES as usize + HEADER_BYTES
+                let vmctx = block + index * SLOT_BYTES as usize + HEADER_BYTES;
+                FreeSlot { vmctx, extent: 0 }
             }
         };
         state.taken += 1;
         Ok(Slot {
             slots: self.clone(),
-            vmctx: vmctx as *mut u8,
-            extent: 0,
+            vmctx: free.vmctx as *mut u8,
+            extent: free.extent,
         })
     }
 
@@ -117,18 +137,37 @@ impl Slot {
     }
 }
 
+impl Slot {
+    /// Makes what lies from so many bytes after the slot's start inaccessible and gives its memory up.
+    ///
+    /// For a slot without an instance: just taken, or being given back.
+    pub fn clear_from(&mut self, bytes: usize) -> io::Result<()> {
+        if self.extent > bytes {
+            // SAFETY: the range is this slot's, within one of our blocks, and its last instance is gone.
+            unsafe {
+                let from = self.start().add(bytes);
+                os::map_anonymous(from, self.extent - bytes, Access::None)?;
+            }
+            self.extent = bytes;
+        }
+        Ok(())
+    }
+}
+
 impl Drop for Slot {
     fn drop(&mut self) {
+        let keeps = self.extent <= UNCLEARED_EXTENT_MAX
+            && self.slots.state.borrow().uncleared < UNCLEARED_MAX;
+        if !keeps {
+            // At the process's limit of mappings this can fail; then it is for the slot's next instance to make good.
+            let _ = self.clear_from(0);
+        }
         let mut state = self.slots.state.borrow_mut();
         state.taken -= 1;
-        if self.extent > 0 {
-            // SAFETY: the range is this slot's, within one of our blocks, and its instance is gone.
-            let cleared = unsafe { os::map_anonymous(self.start(), self.extent, Access::None) };
-            if cleared.is_err() {
-                // The kernel could not split a mapping: the slot stays as it is and is never used again.
-                return;
-            }
-        }
-        state.free.push(self.vmctx as usize);
+        state.uncleared += usize::from(self.extent > 0);
+        state.free.push(FreeSlot {
+            vmctx: self.vmctx as usize,
+            extent: self.extent,
+        });
     }
 }

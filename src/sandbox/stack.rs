@@ -21,6 +21,9 @@ use std::rc::Rc;
 /// functions.
 pub const HOST_RESERVE_BYTES: usize = 256 << 10;
 
+/// The most stack for a guest. More is never needed, and sums with it do not overflow.
+const GUEST_BYTES_MAX: usize = 1 << 30;
+
 /// Free stacks that are kept for the next call.
 const FREE_MAX: usize = 64;
 
@@ -41,7 +44,9 @@ impl StackPool {
     pub fn new(guest_bytes: usize) -> Rc<StackPool> {
         Rc::new(StackPool {
             free: RefCell::default(),
-            guest_bytes: guest_bytes.next_multiple_of(PAGE_BYTES),
+            guest_bytes: guest_bytes
+                .min(GUEST_BYTES_MAX)
+                .next_multiple_of(PAGE_BYTES),
         })
     }
 

@@ -57,14 +57,10 @@ impl Image {
         file.set_len(0)?;
         file.set_len(description.file_bytes)?;
         file.write_all_at(&description.encode(contents), 0)?;
-        let mut pages = pages_not_zero(contents).peekable();
-        while let Some((first, _)) = pages.next() {
-            let mut end = first + 1;
-            while pages.next_if(|(number, _)| *number == end).is_some() {
-                end += 1;
-            }
-            let run = first * PAGE_BYTES..end * PAGE_BYTES;
-            file.write_all_at(&contents[run.clone()], (HEADER_BYTES + run.start) as u64)?;
+        // One page at a time: file systems cache what is written at once as one large folio, and a fault on any page of it would
+        // map all of them.
+        for (number, page) in pages_not_zero(contents) {
+            file.write_all_at(page, (HEADER_BYTES + number * PAGE_BYTES) as u64)?;
         }
         Ok(ImageReport {
             file_bytes: description.file_bytes,

@@ -7,7 +7,7 @@
 //! * Memory that was grown is given back whole, before anything else, so that its pages need no scan.
 //! * If the scan fails for any reason, everything written is dropped.
 
-use crate::layout::{HEADER_BYTES, PAGE_BYTES};
+use crate::layout::{HEADER_BYTES, PAGE_BYTES, header};
 use crate::sandbox::os::{self, Access, PageMap, PageRun};
 use crate::sandbox::{Instance, Origin};
 use std::any::Any;
@@ -20,7 +20,7 @@ const RUNS_PER_SCAN: usize = 64;
 
 /// The most pages, in the most runs, that a restore makes private ahead.
 const WRITTEN_PAGES_MAX: usize = 256;
-const WRITTEN_RUNS_MAX: usize = 64;
+const WRITTEN_RUNS_MAX: usize = 256;
 
 /// Address space under one page of page-table entries.
 const PAGE_TABLE_SPAN: u64 = 2 << 20;
@@ -68,20 +68,11 @@ impl Instance {
             return Err(ResetError::InCall);
         }
         let origin = self.origin.clone().ok_or(ResetError::NoImage)?;
-        self.wake();
-        let inner = self.inner_mut();
-        let memory = inner.memory_base();
-        let grown = inner.memory_bytes() - origin.memory_bytes;
-        if grown > 0 {
-            // SAFETY: the part of this slot's memory that the guest grew; no call is in progress.
-            unsafe {
-                let from = memory.add(origin.memory_bytes as usize);
-                os::map_anonymous(from, grown as usize, Access::None)
-            }
-            .map_err(ResetError::System)?;
-        }
+        self.give_back_grown_memory(&origin)?;
+        let inner = self.inner();
         let start = inner.slot.start() as usize;
-        let range = start + HEADER_BYTES..memory as usize + origin.memory_bytes as usize;
+        let end = inner.memory_base() as usize + origin.memory_bytes as usize;
+        let range = start + HEADER_BYTES..end;
         let engine = inner.engine().clone();
         let scanned = engine.shared.page_map.as_ref().and_then(|page_map| {
             put_back(
@@ -92,11 +83,15 @@ impl Instance {
                 engine.shared.keep_resident_pages,
             )
         });
+        // A first call faults page by page, and a read fault maps much of the file along, which every later scan has to walk. So
+        // everything is dropped once, and what calls write is made private again.
+        let prepare = std::mem::take(&mut self.unprepared);
         let report = match scanned {
-            Some(report) => report,
-            None => {
+            Some(report) if !prepare => report,
+            _ => {
                 drop_pages(range)?;
-                ResetReport::default()
+                os::populate_writable(start as *mut u8, &origin.written.borrow());
+                scanned.unwrap_or_default()
             }
         };
         self.write_header(origin.memory_bytes);
@@ -107,7 +102,8 @@ impl Instance {
 
     /// Gives up every private page, so that an idle instance costs its mapping alone; the next call makes them anew.
     ///
-    /// For an instance that is as its image: restored or reset, and not called since.
+    /// Puts state and memory back to the image as a reset does, but gives the instance no new data: for one that is as its image,
+    /// restored or reset, and not called since.
     ///
     /// # Errors
     /// As [`Instance::reset`].
@@ -116,11 +112,29 @@ impl Instance {
             return Err(ResetError::InCall);
         }
         let origin = self.origin.clone().ok_or(ResetError::NoImage)?;
+        self.give_back_grown_memory(&origin)?;
+        // Noted first: also if dropping fails halfway, the header page may be gone.
+        self.drop_header(origin.memory_bytes);
+        let inner = self.inner();
+        let end = inner.memory_base() as usize + origin.memory_bytes as usize;
+        drop_pages(inner.slot.start() as usize..end)
+    }
+
+    /// Makes the memory that the guest grew inaccessible again, so that none of it is left for a later call to find.
+    fn give_back_grown_memory(&mut self, origin: &Origin) -> Result<(), ResetError> {
         self.wake();
         let inner = self.inner_mut();
-        let end = inner.memory_base() as usize + inner.memory_bytes() as usize;
-        drop_pages(inner.slot.start() as usize..end)?;
-        self.drop_header(origin.memory_bytes);
+        let grown = inner.memory_bytes() - origin.memory_bytes;
+        if grown > 0 {
+            // SAFETY: the part of this slot's memory that the guest grew; both callers made sure that no call is in progress.
+            unsafe {
+                let from = inner.memory_base().add(origin.memory_bytes as usize);
+                os::map_anonymous(from, grown as usize, Access::None)
+            }
+            .map_err(ResetError::System)?;
+            // At once: whatever fails after this, the length never says more than is accessible.
+            inner.write_header(header::MEMORY_LENGTH, origin.memory_bytes);
+        }
         Ok(())
     }
 
@@ -185,7 +199,7 @@ fn put_back(
             if let Some(recorder) = &mut recorder {
                 recorder.add(offset / PAGE_BYTES, bytes / PAGE_BYTES);
             }
-            let kept = bytes.min((keep - report.pages_kept) * PAGE_BYTES);
+            let kept = bytes.min((keep - report.pages_kept).saturating_mul(PAGE_BYTES));
             let from_file = kept.min(origin.file_bytes.saturating_sub(offset));
             // SAFETY: the run lies in one slot's accessible state and memory (the scan was asked for no more), of which no
             // reference is live: `reset` has the instance borrowed with no call in progress. The image's mapping is as long as the
@@ -194,7 +208,10 @@ fn put_back(
                 let at = run.start as *mut u8;
                 let source = origin.mapping.base().wrapping_add(offset);
                 std::ptr::copy_nonoverlapping(source, at, from_file);
-                std::ptr::write_bytes(at.add(from_file), 0, kept - from_file);
+                // Not with a length of zero: a masked store that stores nothing to a page it may not write is slow.
+                if kept > from_file {
+                    std::ptr::write_bytes(at.add(from_file), 0, kept - from_file);
+                }
             }
             if bytes > kept {
                 drop_pages(run.start as usize + kept..run.end as usize).ok()?;

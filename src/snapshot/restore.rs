@@ -53,11 +53,14 @@ impl Image {
         }
         let module = self.linked.module();
         let mut slot = module.shared.engine.shared.slots.take()?;
+        // What the last instance of the slot mapped goes with the mapping of the file, and here what reaches beyond.
+        slot.clear_from(origin.file_bytes)
+            .map_err(RestoreError::System)?;
         let state_bytes = module.info().layout.memory_offset as usize;
         let whole_bytes = HEADER_BYTES + state_bytes + origin.memory_bytes as usize;
         slot.extend_to(whole_bytes.next_multiple_of(PAGE_BYTES));
         let start = slot.start();
-        // SAFETY: the slot is free, so nothing refers to the range; the file is as long as what is mapped of it
+        // SAFETY: the slot was free, so nothing refers to the range; the file is as long as what is mapped of it
         // (`Image::open`).
         unsafe { os::map_file(start, origin.file_bytes, &origin.file, 0, Access::ReadWrite) }
             .map_err(RestoreError::System)?;
@@ -74,15 +77,13 @@ impl Image {
         }
         // Failing to make pages private ahead costs the guest page faults and nothing else.
         os::populate_writable(start, &origin.written.borrow());
-        let memory_bytes = origin.memory_bytes;
-        let origin = Some(origin.clone());
         Ok(Instance::in_slot(
             slot,
             &self.linked,
             limits,
             data,
-            memory_bytes,
-            origin,
+            origin.memory_bytes,
+            Some(origin.clone()),
         ))
     }
 }

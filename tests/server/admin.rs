@@ -6,22 +6,46 @@ use crate::harness::{Server, dormouse, guest, guests, request};
 fn the_life_of_a_function() {
     let server = Server::start();
     server.admin("GET", "/healthz").expect(200);
-    let created = server.put("greet", &guest("hello"), "memory=16MiB&env.LANG=C").expect(201).json();
+    let created = server
+        .put("greet", &guest("hello"), "memory=16MiB&env.LANG=C")
+        .expect(201)
+        .json();
     let version = created["version"].as_str().unwrap().to_owned();
     // The same again changes nothing; another configuration is another version.
-    assert_eq!(server.put("greet", &guest("hello"), "memory=16MiB&env.LANG=C").expect(200).json()["version"], *version);
-    assert_ne!(server.put("greet", &guest("hello"), "memory=8MiB").expect(200).json()["version"], *version);
+    assert_eq!(
+        server
+            .put("greet", &guest("hello"), "memory=16MiB&env.LANG=C")
+            .expect(200)
+            .json()["version"],
+        *version
+    );
+    assert_ne!(
+        server
+            .put("greet", &guest("hello"), "memory=8MiB")
+            .expect(200)
+            .json()["version"],
+        *version
+    );
     for _ in 0..5 {
         server.get("/greet").expect(200);
     }
-    let function = server.admin("GET", "/v1/functions/greet").expect(200).json();
+    let function = server
+        .admin("GET", "/v1/functions/greet")
+        .expect(200)
+        .json();
     let text = function.to_string();
     assert_eq!(function["name"], "greet");
-    assert_eq!(function["calls"], 5, "{text}");
+    let statistics = &function["statistics"];
+    assert_eq!(statistics["calls"], 5, "{text}");
     assert_eq!(function["versions"].as_array().unwrap().len(), 2, "{text}");
-    assert_eq!(function["cold_starts"].as_u64().unwrap() + function["warm_starts"].as_u64().unwrap(), 5, "{text}");
+    let starts = ["warm_starts", "cold_starts", "disk_cold_starts"]
+        .map(|kind| statistics[kind].as_u64().unwrap());
+    assert_eq!(starts.iter().sum::<u64>(), 5, "{text}");
     let metrics = server.admin("GET", "/metrics").expect(200).text();
-    assert!(metrics.contains("greet") && metrics.contains("# TYPE"), "{metrics}");
+    assert!(
+        metrics.contains("greet") && metrics.contains("# TYPE"),
+        "{metrics}"
+    );
     server.admin("DELETE", "/v1/functions/greet");
     server.get("/greet").expect(404);
     server.admin("GET", "/v1/functions/greet").expect(404);
@@ -59,18 +83,40 @@ fn commands_speak_to_the_server() {
         assert!(output.status.success(), "{arguments:?}: {output:?}");
         String::from_utf8(output.stdout).unwrap()
     };
-    ok(&["deploy", "mine", file.to_str().unwrap(), "--admin", &admin, "--memory", "32MiB", "--env", "A=b"]);
+    ok(&[
+        "deploy",
+        "mine",
+        file.to_str().unwrap(),
+        "--admin",
+        &admin,
+        "--memory",
+        "32MiB",
+        "--env",
+        "A=b",
+    ]);
     assert!(ok(&["ls", "--admin", &admin]).contains("mine"));
-    assert_eq!(ok(&["invoke", "mine", "--data", "hello", "--url", &public]), "hello");
+    assert_eq!(
+        ok(&["invoke", "mine", "--data", "hello", "--url", &public]),
+        "hello"
+    );
     assert!(ok(&["invoke", "mine", "--path", "/p?env", "--url", &public]).contains("A=b"));
     ok(&["rm", "mine", "--admin", &admin]);
     for (arguments, words) in [
         (vec!["rm", "mine", "--admin", &admin], "mine"),
-        (vec!["deploy", "x", "/does/not/exist", "--admin", &admin], "/does/not/exist"),
-        (vec!["ls", "--admin", "http://127.0.0.1:1"], "dormouse serve"),
+        (
+            vec!["deploy", "x", "/does/not/exist", "--admin", &admin],
+            "/does/not/exist",
+        ),
+        (
+            vec!["ls", "--admin", "http://127.0.0.1:1"],
+            "dormouse serve",
+        ),
     ] {
         let output = dormouse(&arguments);
         assert_eq!(output.status.code(), Some(1), "{arguments:?}");
-        assert!(String::from_utf8_lossy(&output.stderr).contains(words), "{output:?}");
+        assert!(
+            String::from_utf8_lossy(&output.stderr).contains(words),
+            "{output:?}"
+        );
     }
 }

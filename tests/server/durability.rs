@@ -47,7 +47,11 @@ fn files(directory: &Path) -> Vec<PathBuf> {
     let mut found = Vec::new();
     for entry in directory.read_dir().unwrap() {
         let path = entry.unwrap().path();
-        if path.is_dir() { found.extend(files(&path)) } else { found.push(path) }
+        if path.is_dir() {
+            found.extend(files(&path))
+        } else {
+            found.push(path)
+        }
     }
     found
 }
@@ -65,7 +69,11 @@ fn damaged_artifacts_and_images_are_rebuilt_and_damaged_manifests_named() {
             .into_iter()
             .find(|path| path.to_string_lossy().contains("hello") && path.ends_with(damaged))
             .unwrap_or_else(|| panic!("no {damaged} among {:?}", files(directory.path())));
-        let file = OpenOptions::new().read(true).write(true).open(&file).unwrap();
+        let file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .open(&file)
+            .unwrap();
         let middle = file.metadata().unwrap().len() / 2;
         let mut byte = [0];
         file.read_exact_at(&mut byte, middle).unwrap();
@@ -80,7 +88,13 @@ fn damaged_artifacts_and_images_are_rebuilt_and_damaged_manifests_named() {
 fn two_servers_do_not_share_a_data_directory() {
     let server = Server::start();
     let output = crate::harness::dormouse(&[
-        "serve", "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--data", server.data.to_str().unwrap(),
+        "serve",
+        "--listen",
+        "127.0.0.1:0",
+        "--admin",
+        "127.0.0.1:0",
+        "--data",
+        server.data.to_str().unwrap(),
     ]);
     assert_eq!(output.status.code(), Some(1));
     let message = String::from_utf8_lossy(&output.stderr).into_owned();
@@ -96,5 +110,11 @@ fn restarting_serves_what_was_deployed_without_compiling_again() {
     };
     let server = Server::on(directory.path(), &[]);
     server.get("/hello").expect(200);
-    assert_eq!(server.admin("GET", "/v1/functions/hello").expect(200).json()["version"], version);
+    assert_eq!(
+        server
+            .admin("GET", "/v1/functions/hello")
+            .expect(200)
+            .json()["version"],
+        version
+    );
 }

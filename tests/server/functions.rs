@@ -28,14 +28,20 @@ fn ten_thousand_requests_each_see_a_fresh_counter() {
             let response = connection.receive().expect(200);
             assert_eq!(response.text(), "1\n", "round {round}");
         }
-        assert_eq!(server.get("/counter?each").expect(200).body, each, "round {round}");
+        assert_eq!(
+            server.get("/counter?each").expect(200).body,
+            each,
+            "round {round}"
+        );
     }
 }
 
 #[test]
 fn randomness_is_fresh_in_every_instance() {
     let server = Server::serving(&["random"]);
-    let seen: HashSet<_> = (0..200).map(|_| server.get("/random").expect(200).body).collect();
+    let seen: HashSet<_> = (0..200)
+        .map(|_| server.get("/random").expect(200).body)
+        .collect();
     assert_eq!(seen.len(), 200);
 }
 
@@ -51,7 +57,10 @@ fn a_trap_is_a_clean_500_whose_id_the_log_explains() {
         let line = server.log_line(&[&id, "500"]);
         if query.is_empty() {
             assert!(line.contains("unreachable"), "{line}");
-            assert!(line.contains("handle"), "the backtrace names functions: {line}");
+            assert!(
+                line.contains("handle"),
+                "the backtrace names functions: {line}"
+            );
         }
     }
 }
@@ -110,7 +119,10 @@ fn sleeping_functions_do_not_hold_the_thread() {
     }
     let took = began.elapsed();
     // One after the other they would take fifty times as long.
-    assert!(took.as_millis() >= 400 && took.as_millis() < 50 * 400, "{took:?}");
+    assert!(
+        took.as_millis() >= 400 && took.as_millis() < 50 * 400,
+        "{took:?}"
+    );
 }
 
 #[test]
@@ -118,9 +130,20 @@ fn commands_get_cgi_and_stream_their_bodies() {
     let server = Server::serving(&["echo"]);
     let body: Vec<u8> = (0..3_000_000u32).map(|n| (n * 7 % 251) as u8).collect();
     assert_eq!(server.post("/echo", &body).expect(200).body, body);
-    let headers = [("X-Odd", "yes"), ("Proxy", "evil"), ("Content-Type", "text/x-test")];
-    let environment =
-        request(server.public, "POST", "/echo/a%20b/c?env&x=1", &headers, b"abc").expect(200).text();
+    let headers = [
+        ("X-Odd", "yes"),
+        ("Proxy", "evil"),
+        ("Content-Type", "text/x-test"),
+    ];
+    let environment = request(
+        server.public,
+        "POST",
+        "/echo/a%20b/c?env&x=1",
+        &headers,
+        b"abc",
+    )
+    .expect(200)
+    .text();
     for line in [
         "REQUEST_METHOD=POST",
         "SCRIPT_NAME=/echo",
@@ -146,23 +169,37 @@ fn the_real_programs_work() {
     let server = Server::serving(&["web", "json", "thumbnail", "text", "preinit"]);
     let data = |name: &str| std::fs::read(guests().join("data").join(name)).unwrap();
     let page = server.get("/web/hello?name=%3Cyou%3E").expect(200).text();
-    assert!(page.contains("&lt;you&gt;") && !page.contains("<you>"), "{page}");
+    assert!(
+        page.contains("&lt;you&gt;") && !page.contains("<you>"),
+        "{page}"
+    );
     server.get("/web/nothing/here").expect(404);
     let orders = data("orders.json");
     let sums = server
-        .post("/json?from=orders&group=customer.country&sum=total", &orders)
+        .post(
+            "/json?from=orders&group=customer.country&sum=total",
+            &orders,
+        )
         .expect(200)
         .json();
     assert!(sums.to_string().contains("GB"), "{sums}");
     server.post("/json", b"{\"a\": 1,}").expect(400);
-    let thumbnail = server.post("/thumbnail?w=160&h=160", &data("landscape.jpg")).expect(200);
+    let thumbnail = server
+        .post("/thumbnail?w=160&h=160", &data("landscape.jpg"))
+        .expect(200);
     assert_eq!(thumbnail.body[..3], [0xff, 0xd8, 0xff]);
     assert_eq!(thumbnail.header("content-type"), Some("image/jpeg"));
     assert!(server.post("/thumbnail", b"not a picture").status >= 400);
-    let found = server.post("/text?top=3", &data("server.log")).expect(200).json();
+    let found = server
+        .post("/text?top=3", &data("server.log"))
+        .expect(200)
+        .json();
     assert!(found.is_object(), "{found}");
     let primes = server.get("/preinit").expect(200).text();
-    assert!(primes.contains("times built: 1 (before any call)"), "{primes}");
+    assert!(
+        primes.contains("times built: 1 (before any call)"),
+        "{primes}"
+    );
 }
 
 #[test]

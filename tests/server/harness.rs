@@ -60,7 +60,14 @@ impl Server {
     /// Starts a server on a data directory.
     pub fn on(data: &Path, arguments: &[&str]) -> Server {
         let mut child = Command::new(BINARY)
-            .args(["serve", "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--data"])
+            .args([
+                "serve",
+                "--listen",
+                "127.0.0.1:0",
+                "--admin",
+                "127.0.0.1:0",
+                "--data",
+            ])
             .arg(data)
             .args(arguments)
             .stdin(Stdio::null())
@@ -80,15 +87,22 @@ impl Server {
         });
         let mut seen = Vec::new();
         let (public, admin) = loop {
-            let line = log.recv_timeout(PATIENCE).unwrap_or_else(|_| {
-                panic!("the server does not say where it listens: {seen:#?}")
-            });
+            let line = log
+                .recv_timeout(PATIENCE)
+                .unwrap_or_else(|_| panic!("the server does not say where it listens: {seen:#?}"));
             if let Some(addresses) = addresses(&line) {
                 break addresses;
             }
             seen.push(line);
         };
-        Server { child, public, admin, log, data: data.to_owned(), _directory: None }
+        Server {
+            child,
+            public,
+            admin,
+            log,
+            data: data.to_owned(),
+            _directory: None,
+        }
     }
 
     /// Deploys a module and expects success.
@@ -148,10 +162,17 @@ impl Server {
 
     /// Resident memory of the server, in bytes.
     pub fn resident_bytes(&self) -> u64 {
-        let status =
-            std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
-        let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
-        line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() * 1024
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
+        let line = status
+            .lines()
+            .find(|line| line.starts_with("VmRSS:"))
+            .unwrap();
+        line.split_whitespace()
+            .nth(1)
+            .unwrap()
+            .parse::<u64>()
+            .unwrap()
+            * 1024
     }
 }
 
@@ -166,7 +187,10 @@ impl Drop for Server {
 fn addresses(line: &str) -> Option<(SocketAddr, SocketAddr)> {
     let mut found = line.split("http://").skip(1).map(|rest| {
         let end = rest.find(|c: char| !(c.is_ascii_digit() || ".:".contains(c)));
-        rest[..end.unwrap_or(rest.len())].trim_end_matches(['.', ':']).parse().ok()
+        rest[..end.unwrap_or(rest.len())]
+            .trim_end_matches(['.', ':'])
+            .parse()
+            .ok()
     });
     Some((found.next()??, found.next()??))
 }
@@ -189,7 +213,10 @@ impl Response {
     }
 
     pub fn header(&self, name: &str) -> Option<&str> {
-        let found = self.headers.iter().find(|(other, _)| other.eq_ignore_ascii_case(name));
+        let found = self
+            .headers
+            .iter()
+            .find(|(other, _)| other.eq_ignore_ascii_case(name));
         found.map(|(_, value)| value.as_str())
     }
 
@@ -212,7 +239,9 @@ impl Connection {
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         stream.set_write_timeout(Some(PATIENCE)).unwrap();
         stream.set_nodelay(true).unwrap();
-        Connection { stream: BufReader::new(stream) }
+        Connection {
+            stream: BufReader::new(stream),
+        }
     }
 
     pub fn send(&mut self, bytes: impl AsRef<[u8]>) {
@@ -222,10 +251,6 @@ impl Connection {
     /// Sends what may be more than the server wants to read.
     pub fn try_send(&mut self, bytes: impl AsRef<[u8]>) -> bool {
         self.stream.get_mut().write_all(bytes.as_ref()).is_ok()
-    }
-
-    pub fn finish_sending(&mut self) {
-        self.stream.get_mut().shutdown(std::net::Shutdown::Write).unwrap();
     }
 
     fn line(&mut self) -> Option<String> {
@@ -244,7 +269,9 @@ impl Connection {
     pub fn try_receive(&mut self, to_head: bool) -> Option<Response> {
         let mut response = self.receive_head()?;
         let chunked = response.header("transfer-encoding") == Some("chunked");
-        let length = response.header("content-length").map(|value| value.parse().unwrap());
+        let length = response
+            .header("content-length")
+            .map(|value| value.parse().unwrap());
         if to_head || response.status / 100 == 1 || [204, 304].contains(&response.status) {
             return Some(response);
         }
@@ -279,7 +306,11 @@ impl Connection {
         loop {
             let line = self.line()?;
             if line.is_empty() {
-                return Some(Response { status, headers, body: Vec::new() });
+                return Some(Response {
+                    status,
+                    headers,
+                    body: Vec::new(),
+                });
             }
             let (name, value) = line.split_once(':').unwrap();
             headers.push((name.to_owned(), value.trim().to_owned()));
@@ -305,7 +336,8 @@ pub fn request(
     body: &[u8],
 ) -> Response {
     let mut connection = Connection::new(address);
-    let mut head = format!("{method} {target} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n");
+    let mut head =
+        format!("{method} {target} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n");
     for (name, value) in headers {
         head.push_str(&format!("{name}: {value}\r\n"));
     }
@@ -314,10 +346,16 @@ pub fn request(
     bytes.extend_from_slice(body);
     // A server that refuses a request may answer before it has read all of it.
     connection.try_send(bytes);
-    connection.try_receive(method == "HEAD").expect("a whole response")
+    connection
+        .try_receive(method == "HEAD")
+        .expect("a whole response")
 }
 
 /// Runs the binary to its end.
 pub fn dormouse(arguments: &[&str]) -> std::process::Output {
-    Command::new(BINARY).args(arguments).stdin(Stdio::null()).output().unwrap()
+    Command::new(BINARY)
+        .args(arguments)
+        .stdin(Stdio::null())
+        .output()
+        .unwrap()
 }

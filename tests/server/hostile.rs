@@ -12,13 +12,24 @@ fn modules_that_cannot_be_served_are_refused_with_the_reason() {
     let refused = |name: &str, text: &str, words: &[&str]| {
         let response = wat(&server, name, text, "").expect(422);
         let message = response.text();
-        assert!(words.iter().all(|word| message.contains(word)), "{name}: {message}");
+        assert!(
+            words.iter().all(|word| message.contains(word)),
+            "{name}: {message}"
+        );
         assert!(server.admin("GET", &format!("/v1/functions/{name}")).status == 404);
     };
     refused("neither", "(module)", &["_start", "handle"]);
-    refused("import", r#"(module (import "env" "f" (func)) (func (export "_start")))"#, &["env.f"]);
+    refused(
+        "import",
+        r#"(module (import "env" "f" (func)) (func (export "_start")))"#,
+        &["env.f"],
+    );
     refused("syntax", "(module (func", &["1:"]);
-    refused("invalid", r#"(module (func (export "_start") (result i32) i64.const 1))"#, &["type"]);
+    refused(
+        "invalid",
+        r#"(module (func (export "_start") (result i32) i64.const 1))"#,
+        &["type"],
+    );
     refused(
         "init-traps",
         r#"(module (func (export "dormouse_init") unreachable) (func (export "handle") (result i32) i32.const 0))"#,
@@ -33,9 +44,19 @@ fn modules_that_cannot_be_served_are_refused_with_the_reason() {
         &["init-entropy=allow"],
     );
     refused("binary", "\0asm\u{1}\0\0\0\u{7f}", &["offset"]);
-    refused("start-spins", r#"(module (func $s (loop $l (br $l))) (start $s) (func (export "_start")))"#, &["CPU"]);
+    refused(
+        "start-spins",
+        r#"(module (func $s (loop $l (br $l))) (start $s) (func (export "_start")))"#,
+        &["CPU"],
+    );
     assert_eq!(server.put("huge", &vec![0; 300 << 20], "").status, 413);
-    let response = wat(&server, "ok", "(module (func (export \"_start\")))", "bogus=1").expect(400);
+    let response = wat(
+        &server,
+        "ok",
+        "(module (func (export \"_start\")))",
+        "bogus=1",
+    )
+    .expect(400);
     assert!(response.text().contains("memory"), "{response:?}");
 }
 
@@ -70,8 +91,13 @@ fn pointers_out_of_bounds_harm_nobody() {
             i32.const 0))"#;
     wat(&server, "pointers", text, "").expect(201);
     for query in ["a", "b", "c"] {
-        let response = server.post(&format!("/pointers?{query}"), b"some input").expect(500);
-        server.log_line(&[response.header("x-request-id").unwrap(), "beyond its memory"]);
+        let response = server
+            .post(&format!("/pointers?{query}"), b"some input")
+            .expect(500);
+        server.log_line(&[
+            response.header("x-request-id").unwrap(),
+            "beyond the guest's memory",
+        ]);
     }
     server.get("/pointers?d").expect(200);
     server.get("/hello").expect(200);
@@ -80,7 +106,8 @@ fn pointers_out_of_bounds_harm_nobody() {
 #[test]
 fn deep_recursion_and_huge_output_stay_within_bounds() {
     let server = Server::start();
-    let deep = r#"(module (func $f (export "handle") (result i32) (i32.add (call $f) (i32.const 1))))"#;
+    let deep =
+        r#"(module (func $f (export "handle") (result i32) (i32.add (call $f) (i32.const 1))))"#;
     wat(&server, "deep", deep, "").expect(201);
     let flood = r#"(module
         (import "dormouse" "write_call_output" (func $out (param i32 i32)))
@@ -105,7 +132,9 @@ fn deep_recursion_and_huge_output_stay_within_bounds() {
     assert!(grown < 200 << 20, "{grown} bytes");
     // None of them may take what it got for a whole answer.
     for connection in &mut connections {
-        let whole = connection.try_receive(false).filter(|response| response.status == 200);
+        let whole = connection
+            .try_receive(false)
+            .filter(|response| response.status == 200);
         assert!(whole.is_none());
     }
 }
@@ -125,7 +154,11 @@ fn a_large_body_is_not_held_twice() {
     let body = vec![7; 60 << 20];
     server.post("/drain", &body).expect(200);
     let grown = server.resident_bytes().saturating_sub(before);
-    assert!(grown < 20 << 20, "{grown} bytes for a body of {}", body.len());
+    assert!(
+        grown < 20 << 20,
+        "{grown} bytes for a body of {}",
+        body.len()
+    );
 }
 
 #[test]

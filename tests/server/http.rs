@@ -16,7 +16,10 @@ fn keep_alive_pipelining_head_and_close() {
     assert_eq!(connection.receive().expect(200).body, hello);
     connection.send("HEAD /hello HTTP/1.1\r\nHost: x\r\n\r\n");
     let head = connection.try_receive(true).unwrap();
-    assert_eq!((head.status, head.header("content-length")), (200, Some(hello.len().to_string().as_str())));
+    assert_eq!(
+        (head.status, head.header("content-length")),
+        (200, Some(hello.len().to_string().as_str()))
+    );
     connection.send("GET /hello HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
     connection.receive().expect(200);
     assert!(connection.is_closed());
@@ -31,7 +34,12 @@ fn bodies_arrive_in_chunks_and_in_drips() {
     let server = server();
     let mut connection = server.connect();
     connection.send("POST /echo HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n");
-    for part in ["3\r\nabc\r\n", "A;ext=1\r\n0123", "456789\r\n", "0\r\nTrailer: ignored\r\n\r\n"] {
+    for part in [
+        "3\r\nabc\r\n",
+        "A;ext=1\r\n0123",
+        "456789\r\n",
+        "0\r\nTrailer: ignored\r\n\r\n",
+    ] {
         connection.send(part);
     }
     assert_eq!(connection.receive().expect(200).text(), "abc0123456789");
@@ -39,7 +47,9 @@ fn bodies_arrive_in_chunks_and_in_drips() {
         connection.send([byte]);
     }
     assert_eq!(connection.receive().expect(200).text(), "hi");
-    connection.send("POST /echo HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\nExpect: 100-continue\r\n\r\n");
+    connection.send(
+        "POST /echo HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\nExpect: 100-continue\r\n\r\n",
+    );
     assert_eq!(connection.receive_head().unwrap().status, 100);
     connection.send("ok");
     assert_eq!(connection.receive().expect(200).text(), "ok");
@@ -54,16 +64,46 @@ fn malformed_and_smuggled_requests_are_refused_and_the_connection_closed() {
         ("GET /hello HTTP/1.1\r\n\r\n", 400),
         ("GET /hello HTTP/1.1\r\nHost: x\r\nHost: y\r\n\r\n", 400),
         ("GET /hello HTTP/1.1\r\nHost : x\r\n\r\n", 400),
-        ("GET /hello HTTP/1.1\r\nHost: x\r\nA: b\r\n folded\r\n\r\n", 400),
-        ("POST /echo HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", 400),
-        ("POST /echo HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\nContent-Length: 4\r\n\r\nabc", 400),
-        ("POST /echo HTTP/1.1\r\nHost: x\r\nContent-Length: +3\r\n\r\nabc", 400),
-        ("POST /echo HTTP/1.1\r\nHost: x\r\nContent-Length: -1\r\n\r\nabc", 400),
-        ("POST /echo HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: gzip\r\n\r\nabc", 501),
-        ("POST /echo HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked, identity\r\n\r\nabc", 400),
-        ("POST /echo HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nxyz\r\n", 400),
-        ("POST /echo HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nffffffffffffffff1\r\n", 400),
-        ("POST /echo HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabcX\r\n0\r\n\r\n", 400),
+        (
+            "GET /hello HTTP/1.1\r\nHost: x\r\nA: b\r\n folded\r\n\r\n",
+            400,
+        ),
+        (
+            "POST /echo HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+            400,
+        ),
+        (
+            "POST /echo HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\nContent-Length: 4\r\n\r\nabc",
+            400,
+        ),
+        (
+            "POST /echo HTTP/1.1\r\nHost: x\r\nContent-Length: +3\r\n\r\nabc",
+            400,
+        ),
+        (
+            "POST /echo HTTP/1.1\r\nHost: x\r\nContent-Length: -1\r\n\r\nabc",
+            400,
+        ),
+        (
+            "POST /echo HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: gzip\r\n\r\nabc",
+            501,
+        ),
+        (
+            "POST /echo HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked, identity\r\n\r\nabc",
+            400,
+        ),
+        (
+            "POST /echo HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nxyz\r\n",
+            400,
+        ),
+        (
+            "POST /echo HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nffffffffffffffff1\r\n",
+            400,
+        ),
+        (
+            "POST /echo HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabcX\r\n0\r\n\r\n",
+            400,
+        ),
         ("GET /hello\0 HTTP/1.1\r\nHost: x\r\n\r\n", 400),
     ] {
         let mut connection = server.connect();
@@ -84,13 +124,19 @@ fn malformed_and_smuggled_requests_are_refused_and_the_connection_closed() {
 fn heads_and_bodies_have_limits() {
     let server = server();
     let mut connection = server.connect();
-    connection.try_send(format!("GET /hello HTTP/1.1\r\nHost: x\r\nA: {}\r\n\r\n", "b".repeat(200_000)));
+    connection.try_send(format!(
+        "GET /hello HTTP/1.1\r\nHost: x\r\nA: {}\r\n\r\n",
+        "b".repeat(200_000)
+    ));
     connection.receive().expect(431);
     let mut connection = server.connect();
     connection.send("POST /hello HTTP/1.1\r\nHost: x\r\nContent-Length: 99999999999\r\n\r\n");
     connection.receive().expect(413);
     let mut connection = server.connect();
-    connection.try_send(format!("GET /{} HTTP/1.1\r\nHost: x\r\n\r\n", "a".repeat(200_000)));
+    connection.try_send(format!(
+        "GET /{} HTTP/1.1\r\nHost: x\r\n\r\n",
+        "a".repeat(200_000)
+    ));
     let status = connection.receive().status;
     assert!([414, 431].contains(&status), "{status}");
 }
@@ -106,7 +152,10 @@ fn a_client_that_leaves_disturbs_nobody() {
         connection.send("GET /hello HTTP/1.1\r\nHost: x\r\n\r\n");
         drop(connection);
     }
-    assert_eq!(server.post("/echo", b"still here").expect(200).text(), "still here");
+    assert_eq!(
+        server.post("/echo", b"still here").expect(200).text(),
+        "still here"
+    );
 }
 
 #[test]

@@ -5,7 +5,11 @@ use std::io::Write;
 use std::process::{Command, Stdio};
 
 fn cat() -> String {
-    guests().join("commands/cat.wasm").to_str().unwrap().to_owned()
+    guests()
+        .join("commands/cat.wasm")
+        .to_str()
+        .unwrap()
+        .to_owned()
 }
 
 #[test]
@@ -13,7 +17,10 @@ fn run_passes_streams_arguments_directories_and_the_exit_code() {
     let directory = format!("{}::/data", guests().join("data").display());
     let output = dormouse(&["run", "--dir", &directory, &cat(), "/data/orders.json"]);
     assert!(output.status.success(), "{output:?}");
-    assert_eq!(output.stdout, std::fs::read(guests().join("data/orders.json")).unwrap());
+    assert_eq!(
+        output.stdout,
+        std::fs::read(guests().join("data/orders.json")).unwrap()
+    );
     let mut child = Command::new(BINARY)
         .args(["run", &cat(), "-"])
         .stdin(Stdio::piped())
@@ -37,10 +44,17 @@ fn compile_and_run_what_was_compiled() {
     let directory = tempfile::tempdir().unwrap();
     let artifact = directory.path().join("cat");
     let artifact = artifact.to_str().unwrap();
-    assert!(dormouse(&["compile", &cat(), "-o", artifact]).status.success());
+    assert!(
+        dormouse(&["compile", &cat(), "-o", artifact])
+            .status
+            .success()
+    );
     let directory = format!("{}::/data", guests().join("data").display());
     let output = dormouse(&["run", "--dir", &directory, artifact, "/data/server.log"]);
-    assert_eq!(output.stdout, std::fs::read(guests().join("data/server.log")).unwrap());
+    assert_eq!(
+        output.stdout,
+        std::fs::read(guests().join("data/server.log")).unwrap()
+    );
     // A damaged artifact is not run.
     let mut bytes = std::fs::read(artifact).unwrap();
     let middle = bytes.len() / 2;
@@ -49,7 +63,10 @@ fn compile_and_run_what_was_compiled() {
     let output = dormouse(&["run", artifact]);
     assert_eq!(output.status.code(), Some(1));
     let message = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert!(message.contains(artifact) && message.contains("compile"), "{message}");
+    assert!(
+        message.contains(artifact) && message.contains("compile"),
+        "{message}"
+    );
 }
 
 #[test]
@@ -65,13 +82,24 @@ fn invoke_calls_an_export_and_traps_are_told_with_the_way_there() {
     .unwrap();
     let file = file.to_str().unwrap();
     let output = dormouse(&["run", "--invoke", "div", file, "-7", "2"]);
-    assert_eq!(String::from_utf8_lossy(&output.stdout), "-3\n", "{output:?}");
+    assert_eq!(
+        String::from_utf8_lossy(&output.stdout),
+        "-3\n",
+        "{output:?}"
+    );
     let output = dormouse(&["run", "--invoke", "half", file, "3"]);
-    assert_eq!(String::from_utf8_lossy(&output.stdout), "1.5\n", "{output:?}");
+    assert_eq!(
+        String::from_utf8_lossy(&output.stdout),
+        "1.5\n",
+        "{output:?}"
+    );
     let output = dormouse(&["run", "--invoke", "div", file, "1", "0"]);
     assert_eq!(output.status.code(), Some(134));
     let message = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert!(message.contains("integer divide by zero") && message.contains("div"), "{message}");
+    assert!(
+        message.contains("integer divide by zero") && message.contains("div"),
+        "{message}"
+    );
     for arguments in [
         vec!["run", "--invoke", "nothing", file],
         vec!["run", "--invoke", "div", file, "1"],
@@ -81,7 +109,10 @@ fn invoke_calls_an_export_and_traps_are_told_with_the_way_there() {
     ] {
         let output = dormouse(&arguments);
         assert_eq!(output.status.code(), Some(1), "{arguments:?} {output:?}");
-        assert!(String::from_utf8_lossy(&output.stderr).starts_with("dormouse: "), "{output:?}");
+        assert!(
+            String::from_utf8_lossy(&output.stderr).starts_with("dormouse: "),
+            "{output:?}"
+        );
     }
 }
 

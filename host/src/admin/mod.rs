@@ -20,7 +20,6 @@ mod response;
 mod tests;
 mod view;
 
-pub use query::{encode as encode_query, pairs as query_pairs};
 pub use response::{AdminResponse, deploy_error, deployed, removed, rolled_back, store_error};
 pub use view::{
     CallStatistics, DamagedFunction, FunctionDetails, FunctionList, FunctionSummary, ServerView,

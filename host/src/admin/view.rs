@@ -55,6 +55,8 @@ pub struct CallStatistics {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FunctionDetails {
     pub name: String,
+    /// The id of the current version.
+    pub version: String,
     pub kind: Kind,
     pub config: FunctionConfig,
     pub warm_instances: u64,
@@ -153,6 +155,7 @@ pub fn details(view: &dyn ServerView, function: &Function) -> FunctionDetails {
     let metrics = view.metrics().function(name);
     FunctionDetails {
         name: name.to_owned(),
+        version: current.id.clone(),
         kind: current.kind,
         config: current.config.clone(),
         warm_instances: view.warm_instances(name),

@@ -102,7 +102,11 @@ impl From<Log> for LogFormat {
 #[derive(Args)]
 struct AdminArguments {
     /// The server's admin API
-    #[arg(long = "admin", value_name = "URL", default_value = "http://127.0.0.1:8081")]
+    #[arg(
+        long = "admin",
+        value_name = "URL",
+        default_value = "http://127.0.0.1:8081"
+    )]
     url: String,
 }
 
@@ -166,11 +170,9 @@ struct InvokeArguments {
 
 #[derive(Args)]
 struct RunArguments {
-    /// The module, binary or text, or what `dormouse compile` made of it
-    file: PathBuf,
-    /// Arguments of the command, or of the export
-    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
-    arguments: Vec<OsString>,
+    /// The module, binary or text, or what `dormouse compile` made of it; whatever follows is for the command or the export
+    #[arg(required = true, num_args = 1.., trailing_var_arg = true, value_names = ["FILE", "ARGUMENT"])]
+    program: Vec<OsString>,
     /// Call this export instead of running a command, and print what it returns
     #[arg(long, value_name = "EXPORT")]
     invoke: Option<String>,
@@ -256,6 +258,8 @@ fn run_options(arguments: RunArguments) -> Result<RunOptions, Failure> {
             guest: guest.to_owned(),
         })
     });
+    let mut program = arguments.program.into_iter();
+    let file = program.next().unwrap_or_default();
     Ok(RunOptions {
         preopens: preopens.collect::<Result<_, _>>()?,
         environment: arguments
@@ -263,9 +267,9 @@ fn run_options(arguments: RunArguments) -> Result<RunOptions, Failure> {
             .iter()
             .map(|text| variable(text))
             .collect::<Result<_, _>>()?,
-        file: arguments.file,
+        file: file.into(),
         invoke: arguments.invoke,
-        arguments: arguments.arguments,
+        arguments: program.collect(),
         memory_bytes: arguments.memory,
     })
 }
@@ -310,8 +314,14 @@ mod tests {
 
     #[test]
     fn options_after_the_file_are_the_guests() {
-        let cli = Cli::try_parse_from(["dormouse", "run", "--dir", "a::/b", "x.wasm", "--dir", "c"]);
-        let Ok(Cli { command: Command::Run(arguments) }) = cli else { panic!("it is a run") };
+        let cli =
+            Cli::try_parse_from(["dormouse", "run", "--dir", "a::/b", "x.wasm", "--dir", "c"]);
+        let Ok(Cli {
+            command: Command::Run(arguments),
+        }) = cli
+        else {
+            panic!("it is a run")
+        };
         let options = run_options(arguments).unwrap_or_else(|Failure(text)| panic!("{text}"));
         assert_eq!(options.arguments, ["--dir", "c"]);
         assert_eq!(options.preopens[0].guest, "/b");
@@ -320,7 +330,9 @@ mod tests {
     #[test]
     fn malformed_pairs_are_refused_by_name() {
         for text in ["=v", "novalue"] {
-            let Err(Failure(message)) = variable(text) else { panic!("{text} was taken") };
+            let Err(Failure(message)) = variable(text) else {
+                panic!("{text} was taken")
+            };
             assert!(message.contains(text));
         }
     }

@@ -53,7 +53,11 @@ fn send(request: minreq::Request, url: &str) -> Result<minreq::Response, Failure
 }
 
 fn function_url(admin: &AdminArguments, name: &str) -> String {
-    format!("{}/v1/functions/{}", admin.url.trim_end_matches('/'), encoded(name))
+    format!(
+        "{}/v1/functions/{}",
+        admin.url.trim_end_matches('/'),
+        encoded(name)
+    )
 }
 
 pub fn deploy(arguments: &DeployArguments) -> Result<(), Failure> {
@@ -78,12 +82,24 @@ pub fn deploy(arguments: &DeployArguments) -> Result<(), Failure> {
         let (name, value) = variable(text)?;
         query.push(format!("env.{}={}", encoded(&name), encoded(&value)));
     }
-    let url = format!("{}?{}", function_url(&arguments.admin, &arguments.name), query.join("&"));
+    let url = format!(
+        "{}?{}",
+        function_url(&arguments.admin, &arguments.name),
+        query.join("&")
+    );
     let answer = crate::run::with_progress("deploying", || {
-        admin(minreq::put(url).with_body(module), &arguments.admin, DEPLOY_TIMEOUT_SECONDS)
+        admin(
+            minreq::put(url).with_body(module),
+            &arguments.admin,
+            DEPLOY_TIMEOUT_SECONDS,
+        )
     })
     .map_err(|Failure(message)| Failure(format!("{file}: {message}")))?;
-    println!("{} {}", arguments.name, answer["version"].as_str().unwrap_or("deployed"));
+    println!(
+        "{} {}",
+        arguments.name,
+        answer["version"].as_str().unwrap_or("deployed")
+    );
     Ok(())
 }
 
@@ -113,7 +129,12 @@ pub fn list(arguments: &AdminArguments) -> Result<(), Failure> {
 }
 
 pub fn remove(name: &str, arguments: &AdminArguments) -> Result<(), Failure> {
-    admin(minreq::delete(function_url(arguments, name)), arguments, TIMEOUT_SECONDS).map(|_| ())
+    admin(
+        minreq::delete(function_url(arguments, name)),
+        arguments,
+        TIMEOUT_SECONDS,
+    )
+    .map(|_| ())
 }
 
 pub fn invoke(arguments: &InvokeArguments) -> Result<(), Failure> {
@@ -122,8 +143,11 @@ pub fn invoke(arguments: &InvokeArguments) -> Result<(), Failure> {
     if !(path.is_empty() || path.starts_with('/') || path.starts_with('?')) {
         return Err(Failure(format!("--path {path}: begin it with / or ?")));
     }
-    let url =
-        format!("{}/{}{path}", arguments.url.trim_end_matches('/'), encoded(&arguments.name));
+    let url = format!(
+        "{}/{}{path}",
+        arguments.url.trim_end_matches('/'),
+        encoded(&arguments.name)
+    );
     let method = match &arguments.method {
         Some(method) => minreq::Method::Custom(method.clone()),
         None if body.is_some() => minreq::Method::Post,
@@ -134,7 +158,9 @@ pub fn invoke(arguments: &InvokeArguments) -> Result<(), Failure> {
         .with_follow_redirects(false);
     for header in &arguments.header {
         let Some((name, value)) = header.split_once(':') else {
-            return Err(Failure(format!("--header {header}: write it as NAME: VALUE")));
+            return Err(Failure(format!(
+                "--header {header}: write it as NAME: VALUE"
+            )));
         };
         request = request.with_header(name.trim(), value.trim());
     }
@@ -156,9 +182,9 @@ pub fn invoke(arguments: &InvokeArguments) -> Result<(), Failure> {
 fn print(bytes: &[u8]) -> Result<(), Failure> {
     let mut stdout = std::io::stdout().lock();
     match stdout.write_all(bytes).and_then(|()| stdout.flush()) {
-        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
-            Err(Failure(format!("standard output cannot be written: {error}")))
-        }
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(Failure(format!(
+            "standard output cannot be written: {error}"
+        ))),
         _ => Ok(()),
     }
 }

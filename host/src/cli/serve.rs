@@ -25,7 +25,10 @@ pub fn serve(arguments: ServeArguments) -> Result<(), Failure> {
     let deployed = files::deploy(&mut store, &mut Deployments::new(), &files, |step| {
         if terminal && began.elapsed() >= PROGRESS_AFTER {
             shown = true;
-            eprint!("\r\x1b[Kdeploying: {} of {}, {}", step.done, step.total, step.name);
+            eprint!(
+                "\r\x1b[Kdeploying: {} of {}, {}",
+                step.done, step.total, step.name
+            );
             let _ = std::io::stderr().flush();
         }
     });
@@ -45,7 +48,9 @@ pub fn serve(arguments: ServeArguments) -> Result<(), Failure> {
 
 /// One line a file.
 fn all_failed(failed: Vec<Failed>) -> Failure {
-    let lines: Vec<_> =
-        failed.iter().map(|(path, error)| format!("{}: {error}", path.display())).collect();
+    let lines: Vec<_> = failed
+        .iter()
+        .map(|(path, error)| format!("{}: {error}", path.display()))
+        .collect();
     Failure(lines.join("\ndormouse: "))
 }

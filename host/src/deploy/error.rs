@@ -2,6 +2,7 @@
 
 use crate::store::StoreError;
 use crate::units::format_duration;
+use rustix::process::Signal;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::io;
@@ -68,7 +69,8 @@ impl Failure {
         } else {
             FailureKind::Internal
         };
-        Failure::new(kind, format_args!("{what}: {error}"))
+        let way_out = if full { "; make room on that disk" } else { "" };
+        Failure::new(kind, format_args!("{what}: {error}{way_out}"))
     }
 }
 
@@ -127,22 +129,25 @@ impl From<StoreError> for DeployError {
     }
 }
 
-/// The name of a signal that ends processes.
-fn signal_name(signal: i32) -> &'static str {
-    match signal {
-        libc::SIGABRT => "SIGABRT",
-        libc::SIGBUS => "SIGBUS",
-        libc::SIGFPE => "SIGFPE",
-        libc::SIGILL => "SIGILL",
-        libc::SIGKILL => "SIGKILL",
-        libc::SIGSEGV => "SIGSEGV",
-        libc::SIGSYS => "SIGSYS",
-        libc::SIGTERM => "SIGTERM",
-        libc::SIGTRAP => "SIGTRAP",
-        libc::SIGXCPU => "SIGXCPU",
-        libc::SIGXFSZ => "SIGXFSZ",
-        _ => "a signal",
-    }
+/// Names of the signals that end processes.
+const SIGNALS: [(Signal, &str); 11] = [
+    (Signal::ABORT, "SIGABRT"),
+    (Signal::BUS, "SIGBUS"),
+    (Signal::FPE, "SIGFPE"),
+    (Signal::ILL, "SIGILL"),
+    (Signal::KILL, "SIGKILL"),
+    (Signal::SEGV, "SIGSEGV"),
+    (Signal::SYS, "SIGSYS"),
+    (Signal::TERM, "SIGTERM"),
+    (Signal::TRAP, "SIGTRAP"),
+    (Signal::XCPU, "SIGXCPU"),
+    (Signal::XFSZ, "SIGXFSZ"),
+];
+
+/// The name of a signal by its number.
+fn signal_name(number: i32) -> &'static str {
+    let signal = SIGNALS.iter().find(|(signal, _)| signal.as_raw() == number);
+    signal.map_or("a signal", |(_, name)| *name)
 }
 
 impl fmt::Display for DeployError {

@@ -28,6 +28,12 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
+/// Whether a version was made by another compiler than this binary's, so that it must be built again before it is served. The
+/// processor may still not be the one it was compiled for: opening the artifact tells.
+pub fn needs_rebuild(version: &Version) -> bool {
+    version.compiler != compiler()
+}
+
 /// Names a deployment from its submission to its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct DeploymentId(u64);
@@ -173,7 +179,7 @@ impl Deployments {
         let is_current = store.function(name.as_str()).is_some_and(|function| {
             let current = function.current();
             current.config == config
-                && current.compiler == compiler()
+                && !needs_rebuild(current)
                 && current.id == version_id(module, &config)
         });
         if is_current && !self.is_busy(name.as_str()) {
@@ -318,7 +324,7 @@ impl Default for Deployments {
 fn settled(job: &Job, store: &mut Store) -> Option<Result<Deployed, DeployError>> {
     let function = store.function(job.name.as_str())?;
     let kept = function.version(&job.id)?.clone();
-    if job.rebuild || kept.compiler != compiler() {
+    if job.rebuild || needs_rebuild(&kept) {
         return None;
     }
     if *function.current() == kept {

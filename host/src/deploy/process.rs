@@ -4,6 +4,7 @@
 
 use super::error::{Crash, DeployError};
 use super::job::{Answer, JobDirectory};
+use rustix::process::Signal;
 use std::fs::{self, File};
 use std::io::{self, Read};
 use std::os::fd::{AsFd, BorrowedFd};
@@ -44,6 +45,8 @@ impl WorkerProcess {
             .arg(super::worker::SUBCOMMAND)
             .arg(directory)
             .env_clear()
+            // Ctrl-C at the server's terminal is for the server, which finishes what runs.
+            .process_group(0)
             .stdin(Stdio::from(lock.try_clone()?))
             .stdout(Stdio::piped())
             .stderr(Stdio::from(log))
@@ -149,12 +152,16 @@ impl Drop for WorkerProcess {
 
 /// How a worker without an answer came to its end.
 fn crash(status: ExitStatus, log: &str) -> Crash {
+    let is = |signal: Signal| status.signal() == Some(signal.as_raw());
+    if is(Signal::XCPU) {
+        return Crash::CpuTime;
+    }
+    // Before it aborts for want of memory, Rust says so. A kill that was not the server's is the kernel's, when memory
+    // has run out.
+    if is(Signal::ABORT) && log.contains("memory allocation of") || is(Signal::KILL) {
+        return Crash::OutOfMemory;
+    }
     match status.signal() {
-        Some(libc::SIGXCPU) => Crash::CpuTime,
-        // What Rust says before it aborts for want of memory.
-        Some(libc::SIGABRT) if log.contains("memory allocation of") => Crash::OutOfMemory,
-        // Sent by the kernel when memory runs out, if by anybody.
-        Some(libc::SIGKILL) => Crash::OutOfMemory,
         Some(signal) => Crash::Signal(signal),
         None => Crash::Exit(status.code().unwrap_or(-1)),
     }

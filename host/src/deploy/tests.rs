@@ -69,7 +69,7 @@ fn a_worker_that_crashes_is_reported_with_its_last_words() {
         matches!(
             error,
             DeployError::Crashed {
-                crash: Crash::Signal(libc::SIGSEGV),
+                crash: Crash::Signal(11),
                 ..
             }
         ),

@@ -15,6 +15,8 @@
 pub mod connection;
 pub mod listener;
 pub mod outbox;
+mod receiving;
+mod sending;
 pub mod shared;
 pub mod transport;
 

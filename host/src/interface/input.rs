@@ -42,13 +42,20 @@ impl Input {
     /// While fewer bytes than this wait for the guest, the gateway reads on from the client.
     pub const WINDOW_BYTES: usize = 64 << 10;
 
+    /// Pieces shorter than this are joined, so that a body sent byte by byte does not take an allocation for each.
+    const JOINED_BYTES: usize = 4 << 10;
+
     /// Adds bytes of the body.
     pub fn push(&mut self, bytes: impl Into<Vec<u8>>) {
         debug_assert_eq!(self.end, End::Open, "no body goes on after its end");
         let bytes = bytes.into();
-        if !bytes.is_empty() {
-            self.buffered += bytes.len();
-            self.chunks.push_back(bytes);
+        self.buffered += bytes.len();
+        match self.chunks.back_mut() {
+            _ if bytes.is_empty() => {}
+            Some(last) if last.len().max(bytes.len()) < Self::JOINED_BYTES => {
+                last.extend_from_slice(&bytes);
+            }
+            _ => self.chunks.push_back(bytes),
         }
     }
 
@@ -131,6 +138,22 @@ mod tests {
         assert_eq!(&buffer[..3], b"efg");
         assert_eq!(input.read(&mut buffer), Read::End);
         assert!(!input.wants_more());
+    }
+
+    #[test]
+    fn a_body_sent_byte_by_byte_takes_few_chunks() {
+        let mut input = Input::default();
+        for index in 0..20_000u32 {
+            input.push([index as u8]);
+        }
+        input.push(vec![7; Input::JOINED_BYTES]);
+        assert!(input.chunks.len() <= 7, "{}", input.chunks.len());
+        let mut byte = [0];
+        for index in 0..20_000u32 {
+            assert_eq!(input.read(&mut byte), Read::Bytes(1));
+            assert_eq!(byte[0], index as u8);
+        }
+        assert_eq!(input.buffered(), Input::JOINED_BYTES);
     }
 
     #[test]

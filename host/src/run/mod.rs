@@ -16,6 +16,7 @@ pub use progress::with_progress;
 use crate::interface::{Context, Stdio, drive, imports};
 use crate::options::RunOptions;
 use dormouse::{Callable, Engine, EngineOptions, Instance, Limits, Linked, Module, Reason, Trap};
+use std::ffi::OsString;
 use std::io::Write;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -139,7 +140,7 @@ fn call(
 
 /// The function to call, and its parameters.
 fn entry(module: &Module, options: &RunOptions) -> Result<(Callable, Vec<u64>), RunError> {
-    let Some(name) = &options.invoke else {
+    let Some((name, arguments)) = invoked(module, options) else {
         let start = module.function("_start").ok_or_else(|| RunError::NoStart {
             exports: exported_functions(module),
         })?;
@@ -150,18 +151,33 @@ fn entry(module: &Module, options: &RunOptions) -> Result<(Callable, Vec<u64>), 
         return Ok((start, Vec::new()));
     };
     let callable = module.function(name).ok_or_else(|| RunError::NoExport {
-        name: name.clone(),
+        name: name.into(),
         exports: exported_functions(module),
     })?;
     let ty = module.function_type(callable);
-    let arguments = values::parse(&ty.parameters, &options.arguments).map_err(|problem| {
-        RunError::Arguments {
-            name: name.clone(),
+    let arguments =
+        values::parse(&ty.parameters, arguments).map_err(|problem| RunError::Arguments {
+            name: name.into(),
             ty: ty.clone(),
             problem,
-        }
-    })?;
+        })?;
     Ok((callable, arguments))
+}
+
+/// The name of the export to invoke, and the arguments for it.
+///
+/// What follows the file is the program's own, as a rule. But a module that is no command has nothing that could take
+/// arguments, so that an `--invoke` there can only be meant for us.
+fn invoked<'a>(module: &Module, options: &'a RunOptions) -> Option<(&'a str, &'a [OsString])> {
+    match (&options.invoke, &*options.arguments) {
+        (Some(name), arguments) => Some((name, arguments)),
+        (None, [option, name, arguments @ ..])
+            if option == "--invoke" && module.function("_start").is_none() =>
+        {
+            Some((name.to_str()?, arguments))
+        }
+        (None, _) => None,
+    }
 }
 
 fn exported_functions(module: &Module) -> Vec<String> {

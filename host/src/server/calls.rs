@@ -318,12 +318,12 @@ impl Server {
         let next = service
             .admission
             .leave(service.version.config.concurrency_max);
-        if let Some(call) = next {
-            if let Some(invocation) = self.invocations.get_mut(call) {
-                debug_assert_eq!(invocation.stage, Stage::Queued);
-                invocation.stage = Stage::Runnable;
-                self.run_queue.push(call, 0);
-            }
+        if let Some(call) = next
+            && let Some(invocation) = self.invocations.get_mut(call)
+        {
+            debug_assert_eq!(invocation.stage, Stage::Queued);
+            invocation.stage = Stage::Runnable;
+            self.run_queue.push(call, 0);
         }
         self.retire(service_key);
     }

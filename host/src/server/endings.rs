@@ -2,7 +2,7 @@
 
 use super::Server;
 use super::calls::{Holder, Invocation, Stage};
-use super::clients::Work;
+use super::clients::{Side, Work};
 use super::instances::Used;
 use super::verdict::{Failed, Refused, judge};
 use crate::arena::Key;
@@ -242,7 +242,12 @@ impl Server {
         self.reap(client);
     }
 
-    fn send_refused(&mut self, client_key: Key, request: Option<&Request>, refused: &Refused) {
+    pub(super) fn send_refused(
+        &mut self,
+        client_key: Key,
+        request: Option<&Request>,
+        refused: &Refused,
+    ) {
         let Some(client) = self.clients.get_mut(client_key) else {
             return;
         };
@@ -250,9 +255,10 @@ impl Server {
         let accepts = request
             .and_then(|request| request.header("accept"))
             .unwrap_or(b"");
-        let json = accepts
-            .windows(4)
-            .any(|window| window.eq_ignore_ascii_case(b"json"));
+        let json = client.side == Side::Admin
+            || accepts
+                .windows(4)
+                .any(|window| window.eq_ignore_ascii_case(b"json"));
         let id = request.map_or("", |request| request.id.0.as_str());
         let (content_type, body) = refused.body(json, id);
         let mut headers = vec![("Content-Type".to_owned(), content_type.as_bytes().to_vec())];

@@ -136,25 +136,22 @@ impl Server {
         }
     }
 
-    /// Whether there is something to do when there is nothing else to do.
-    pub(super) fn has_housework(&self) -> bool {
-        !self.used.is_empty() || !self.given_up.is_empty()
-    }
-
     /// Drops what was given up, trims the pool, and prepares instances that are likely to be needed: a little at a time.
+    /// Notes whether there may be more to do.
     pub(super) fn keep_house(&mut self) {
+        self.housework = false;
         for _ in 0..CHORES_MAX {
-            if self.given_up.pop().is_none() {
-                match self.pool.trim(self.now_ns) {
-                    Some(instance) => drop(instance),
-                    None => break,
-                }
+            if self.given_up.pop().is_some() || self.pool.trim(self.now_ns).is_some() {
+                self.housework = true;
+            } else {
+                break;
             }
         }
         for _ in 0..CHORES_MAX {
             if !self.run_queue.is_empty() || !self.prepare_one() {
                 break;
             }
+            self.housework = true;
         }
     }
 

@@ -174,6 +174,8 @@ pub struct Server {
     used: Vec<Used>,
     /// Instances to be dropped.
     given_up: Vec<Instance>,
+    /// There may be instances to drop or to prepare when there is nothing better to do.
+    housework: bool,
 
     store: Store,
     deployments: Deployments,
@@ -264,6 +266,7 @@ impl Server {
             pool: Pool::new(pool_limits, Predictive::new(PredictiveOptions::default())),
             used: Vec::new(),
             given_up: Vec::new(),
+            housework: false,
             store,
             deployments: Deployments::new(),
             deploying: HashMap::new(),
@@ -361,12 +364,17 @@ impl Server {
 
     /// How long polling may take: until something is due.
     fn patience(&self) -> Option<Duration> {
-        if !self.run_queue.is_empty() || !self.ready.is_empty() || self.has_housework() {
+        if !self.run_queue.is_empty() || !self.ready.is_empty() || self.housework {
             return Some(Duration::ZERO);
         }
         let mut until_ns = self.timers.next_ns();
         let mut at_most = |ns: u64| until_ns = Some(until_ns.map_or(ns, |other| other.min(ns)));
-        if !self.clients.is_empty() || self.pool.waiting() > 0 || self.log.is_pending() {
+        let accepting = [&self.public, &self.admin]
+            .into_iter()
+            .flatten()
+            .any(|l| l.ready);
+        let swept = !self.clients.is_empty() || self.pool.waiting() > 0;
+        if swept || accepting || self.log.is_pending() {
             at_most(self.next_sweep_ns);
         }
         if let Some(ends_ns) = self.drain_ends_ns {

@@ -7,7 +7,7 @@ use super::{Due, Server};
 use crate::arena::Key;
 use crate::interface::Wait;
 use crate::log::Level;
-use dormouse::Progress;
+use dormouse::{Progress, Reason};
 use std::time::Instant;
 
 /// After so much running the sockets are looked at again.
@@ -223,9 +223,8 @@ impl Server {
             let begun = client
                 .connection
                 .begin_stream(&mut self.shared, status, headers, &id.id.0);
-            if begun.is_err() {
-                // The ending says so; until then the guest goes on into a full window.
-                return;
+            if let Err(error) = begun {
+                return self.end_early(call, Reason::Host(error.to_string()));
             }
             output.window_bytes = STREAM_WINDOW_BYTES;
             invocation.streaming = Some(status);

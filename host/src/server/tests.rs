@@ -14,8 +14,10 @@ use std::sync::OnceLock;
 use std::sync::mpsc;
 use std::thread;
 
+type Settings = &'static [(&'static str, &'static str)];
+
 /// Functions to test with: name, settings, the body of a reactor's `handle` and what else the module has.
-const FUNCTIONS: &[(&str, &[(&str, &str)], &str)] = &[
+const FUNCTIONS: &[(&str, Settings, &str)] = &[
     (
         "hello",
         &[],

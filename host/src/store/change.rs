@@ -228,13 +228,15 @@ pub fn remove(paths: &Paths, disk: &dyn Disk, name: &FunctionName) -> Result<(),
             name: name.to_string(),
         });
     }
-    let mark = Mark::set(paths, disk, name)?;
+    // Where there is no room even for the mark, removing is the way to make some.
+    let mark = Mark::set(paths, disk, name).ok();
     disk.remove_file(&manifest)
         .map_err(StoreError::io("cannot remove", &manifest))?;
     let functions = paths.functions();
     disk.sync_dir(&functions)
         .map_err(StoreError::io("cannot write to disk", &functions))?;
-    if discard(paths, disk, &paths.versions(name)).is_ok() {
+    let discarded = discard(paths, disk, &paths.versions(name));
+    if let (Ok(()), Some(mark)) = (discarded, mark) {
         mark.clear(disk);
     }
     Ok(())

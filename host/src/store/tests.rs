@@ -79,7 +79,8 @@ struct State {
 }
 
 /// The operating system's files with a fault at the n-th operation. On a power failure it keeps as little as POSIX
-/// allows: entries of directories that were not synced go back, contents that were not synced are cut in half.
+/// allows: entries of directories that were not synced go back, contents that were not synced are cut in half. It keeps the
+/// books on syncing without troubling the disk.
 #[derive(Clone, Default)]
 struct FaultyDisk(Rc<State>);
 
@@ -156,7 +157,7 @@ impl Disk for FaultyDisk {
             .unsynced_files
             .borrow_mut()
             .retain(|file| file != path);
-        OsDisk.sync_file(path)
+        File::open(path).map(drop)
     }
 
     fn sync_dir(&self, path: &Path) -> io::Result<()> {
@@ -165,7 +166,7 @@ impl Disk for FaultyDisk {
             .unsynced_entries
             .borrow_mut()
             .retain(|entry| entry.path().parent() != Some(path));
-        OsDisk.sync_dir(path)
+        File::open(path).map(drop)
     }
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {

@@ -19,6 +19,12 @@ use std::time::{Duration, Instant};
 /// The most subscriptions of one call, so that looking at them takes no noticeable time; more is `EINVAL`.
 pub const SUBSCRIPTIONS_MAX: u32 = 4096;
 
+/// How soon a guest that waits for room and something else is resumed to look.
+const LOOK_AGAIN: Duration = Duration::from_millis(5);
+
+/// How long a guest sleeps at a time that waits for a clock beyond the range of clocks.
+const NEVER: Duration = Duration::from_secs(3600);
+
 /// When the call began: relative timeouts count from here.
 #[derive(Clone, Copy)]
 pub struct Began {
@@ -122,13 +128,17 @@ pub fn poll_oneoff(
     if happened.is_empty() {
         debug_assert_eq!(pending, count);
         return Err(Halt::Wait(match (input, output_space, earliest) {
-            // The gateway takes output and pushes input on its own; waiting for space is waiting for a short time.
-            (_, true, _) => Wait::OutputSpace,
+            (false, true, None) => Wait::OutputSpace,
+            // Room for output and something else is not a wait of its own: the guest looks again soon.
+            (_, true, earliest) => {
+                let soon = now + LOOK_AGAIN;
+                Wait::Until(earliest.map_or(soon, |earliest| earliest.min(soon)))
+            }
             (true, false, Some(earliest)) => Wait::InputOrUntil(earliest),
             (true, false, None) => Wait::Input,
             (false, false, Some(earliest)) => Wait::Until(earliest),
             // Only clocks that never go off: the call ends at its own limits.
-            (false, false, None) => Wait::Until(now + Duration::from_secs(3600)),
+            (false, false, None) => Wait::Until(now + NEVER),
         }));
     }
     for (index, event) in happened.iter().enumerate() {
@@ -298,8 +308,15 @@ mod tests {
         let events = poll(&mut context, &subscriptions, Began::now());
         assert_eq!(events.unwrap_or_default(), [(1, 0, 2, 1 << 20)]);
         context.output.window_bytes = 0;
-        let waits = poll(&mut context, &subscriptions, Began::now());
+        let began = Began::now();
+        let waits = poll(&mut context, &subscriptions, began);
         assert!(matches!(waits, Err(Halt::Wait(Wait::OutputSpace))));
+        // A timeout beside it is kept.
+        let with_timeout = [descriptor(1, 2, 1), clock(2, 1, 1_000_000, 0)];
+        let Err(Halt::Wait(Wait::Until(until))) = poll(&mut context, &with_timeout, began) else {
+            panic!("must wait for time");
+        };
+        assert!(until <= began.now + Duration::from_millis(1));
     }
 
     #[test]

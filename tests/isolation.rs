@@ -1,0 +1,508 @@
+//! Hazards of the sandbox and of resetting: what a guest, or an embedder in a hurry, does at the worst moment, and that
+//! nothing of it reaches another call, another instance or the process.
+
+mod support;
+
+use dormouse::{
+    Engine, EngineOptions, Image, Imports, Instance, Limits, Progress, Reason, Stop, TrapKind,
+};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::Duration;
+use support::{call, engine, freeze, fresh, image_file, instance, linked, restore};
+
+/// A module that writes and reads anywhere in its memory and grows it.
+const MEMORY: &str = r#"(module (memory 2 100)
+    (global $g (mut i32) (i32.const 7))
+    (data (i32.const 70000) "frozen")
+    (func (export "peek") (param i32) (result i32) (i32.load8_u (local.get 0)))
+    (func (export "poke") (param i32 i32)
+        (global.set $g (local.get 1))
+        (i32.store8 (local.get 0) (local.get 1)))
+    (func (export "global") (result i32) (global.get $g))
+    (func (export "grow") (param i32) (result i32) (memory.grow (local.get 0)))
+    (func (export "size") (result i32) (memory.size))
+    (func (export "spray") (param i32 i32 i32)
+        ;; Writes at `2` one byte every `1` bytes, `0` times.
+        (loop $l
+            (i32.store8 (local.get 2) (i32.const 0xee))
+            (local.set 2 (i32.add (local.get 2) (local.get 1)))
+            (br_if $l (local.tee 0 (i32.sub (local.get 0) (i32.const 1))))))
+    (func (export "sum") (result i64) (local $n i32) (local $s i64)
+        (loop $l
+            (local.set $s (i64.add (i64.rotl (local.get $s) (i64.const 1)) (i64.load (local.get $n))))
+            (local.set $n (i32.add (local.get $n) (i32.const 8)))
+            (br_if $l (i32.lt_u (local.get $n) (i32.shl (memory.size) (i32.const 16)))))
+        (local.get $s))
+    (func (export "trap") unreachable)
+    (func (export "spin") (loop $l (br $l))))"#;
+
+const PAGE: u64 = 65536;
+
+fn begin(instance: &mut Instance, name: &str) {
+    let function = instance.linked().module().function(name).unwrap();
+    instance.begin(function, &[]).unwrap();
+}
+
+fn trap_of(result: Result<Vec<u64>, dormouse::Trap>) -> Reason {
+    result.unwrap_err().reason
+}
+
+const OUT_OF_BOUNDS: Reason = Reason::Trap(TrapKind::MemoryOutOfBounds);
+
+/// Spins until the tick takes the thread away, which hangs if it never does.
+fn is_preempted(instance: &mut Instance) {
+    begin(instance, "spin");
+    assert_eq!(instance.resume(), Progress::Preempted);
+    instance.stop(Reason::Exit(0));
+}
+
+#[test]
+fn trimmed_without_a_reset_after_growing() {
+    let engine = engine();
+    let mut instance = restore(&freeze(&mut instance(&engine, MEMORY)));
+    for _ in 0..2 {
+        call(&mut instance, "grow", &[5]).unwrap();
+        call(&mut instance, "poke", &[6 * PAGE, 0x55]).unwrap();
+        instance.trim().unwrap();
+        // What was grown is beyond the end again: neither readable nor a place to hide something for the next call.
+        assert_eq!(call(&mut instance, "size", &[]).unwrap(), [2]);
+        assert_eq!(
+            trap_of(call(&mut instance, "peek", &[6 * PAGE])),
+            OUT_OF_BOUNDS
+        );
+        assert_eq!(
+            trap_of(call(&mut instance, "poke", &[6 * PAGE + 1, 1])),
+            OUT_OF_BOUNDS
+        );
+        instance.reset(Box::new(())).unwrap();
+        call(&mut instance, "grow", &[5]).unwrap();
+        assert_eq!(call(&mut instance, "peek", &[6 * PAGE]).unwrap(), [0]);
+        instance.reset(Box::new(())).unwrap();
+    }
+}
+
+#[test]
+fn written_pages_in_more_runs_than_a_scan_answers() {
+    // Runs in the image file, across its end and in the memory beyond it; around the number of one answer and of several.
+    let wat = MEMORY.replace("(memory 2 100)", "(memory 100 200)");
+    for keep_resident_pages in [usize::MAX, 70, 0] {
+        let options = EngineOptions {
+            keep_resident_pages,
+            ..EngineOptions::default()
+        };
+        let engine = Engine::new(&options).unwrap();
+        let image = freeze(&mut instance(&engine, &wat));
+        let mut instance = restore(&image);
+        let frozen = call(&mut instance, "sum", &[]).unwrap();
+        for runs in [1, 63, 64, 65, 127, 128, 129, 500] {
+            for start in [0, 4096] {
+                call(&mut instance, "spray", &[runs, 8192, start]).unwrap();
+                let report = instance.reset(Box::new(())).unwrap();
+                let pages = (report.pages_kept + report.pages_dropped) as u64;
+                assert!(pages >= runs, "{runs}: {report:?}");
+                assert!(report.pages_kept <= keep_resident_pages);
+                assert_eq!(call(&mut instance, "sum", &[]).unwrap(), frozen, "{runs}");
+                instance.reset(Box::new(())).unwrap();
+            }
+        }
+    }
+}
+
+#[test]
+fn stopped_before_it_ran() {
+    let engine = engine();
+    let mut instance = instance(&engine, MEMORY);
+    for first in ["trap", "spin"] {
+        begin(&mut instance, first);
+        let _ = instance.resume();
+        if instance.in_call() {
+            assert!(!instance.stop(Reason::Exit(0)).backtrace.is_empty());
+        }
+        begin(&mut instance, "spin");
+        let trap = instance.stop(Reason::Exit(3));
+        assert_eq!(trap.reason, Reason::Exit(3));
+        // Nothing of the call before.
+        assert_eq!(trap.backtrace, []);
+    }
+}
+
+#[test]
+fn dropped_in_the_middle_of_a_call() {
+    let options = EngineOptions {
+        slots_max: 1,
+        ..EngineOptions::default()
+    };
+    let engine = Engine::new(&options).unwrap();
+    let mut imports = Imports::new();
+    imports.define("host", "wait", |caller: &mut dormouse::Caller<'_>| {
+        caller.suspend();
+        Ok(())
+    });
+    let wat = r#"(module (import "host" "wait" (func $wait)) (memory 1)
+        (func (export "wait") (call $wait) (call $wait))
+        (func (export "spin") (loop $l (br $l))))"#;
+    let linked = linked(&engine, wat, &imports);
+    for round in 0..100 {
+        let mut instance = fresh(&linked);
+        match round % 3 {
+            0 => begin(&mut instance, "wait"),
+            1 => {
+                begin(&mut instance, "wait");
+                assert_eq!(instance.resume(), Progress::Blocked);
+            }
+            _ => {
+                begin(&mut instance, "spin");
+                assert_eq!(instance.resume(), Progress::Preempted);
+            }
+        }
+        drop(instance);
+        assert_eq!(engine.instances(), 0);
+    }
+}
+
+#[test]
+fn stack_of_no_bytes_and_of_all() {
+    let wat = r#"(module
+        (func (export "f") (result i32) (i32.const 1))
+        (func $deep (export "deep") (param i32) (result i32)
+            (if (result i32) (local.get 0)
+                (then (i32.add (i32.const 1) (call $deep (i32.sub (local.get 0) (i32.const 1)))))
+                (else (i32.const 0))))
+        (func $forever (export "forever") (call $forever)))"#;
+    let overflow = Reason::Trap(TrapKind::StackOverflow);
+    for engine_bytes in [0, 1, 8192, usize::MAX] {
+        let options = EngineOptions {
+            stack_bytes: engine_bytes,
+            ..EngineOptions::default()
+        };
+        let engine = Engine::new(&options).unwrap();
+        let linked = linked(&engine, wat, &Imports::new());
+        for stack_bytes in [0, 1, 100, 4095, 1 << 20, usize::MAX] {
+            let limits = Limits {
+                stack_bytes,
+                ..Limits::default()
+            };
+            let mut instance = Instance::new(&linked, limits, Box::new(())).unwrap();
+            let given = engine_bytes.min(stack_bytes);
+            match call(&mut instance, "f", &[]) {
+                Ok(results) => assert_eq!(results, [1]),
+                Err(trap) => {
+                    assert!(given < 4096, "{trap}");
+                    assert_eq!(trap.reason, overflow);
+                }
+            }
+            if given < 1 << 29 {
+                assert_eq!(trap_of(call(&mut instance, "forever", &[])), overflow);
+                assert_eq!(trap_of(call(&mut instance, "deep", &[1 << 30])), overflow);
+            }
+            // The stack that overflowed is as good as new.
+            if given >= 4096 {
+                assert_eq!(call(&mut instance, "deep", &[10]).unwrap(), [10]);
+            }
+        }
+    }
+}
+
+#[test]
+fn frames_larger_than_the_guard_page() {
+    // Locals that are all alive at once: a frame of some 64 KiB, entered near the limit.
+    let count = 8000;
+    let gets: String = (0..count)
+        .map(|n| format!("(local.set {n} (call $id (i64.const {n})))"))
+        .collect();
+    let sum: String = (0..count)
+        .map(|n| format!("(local.set 0 (i64.add (local.get 0) (local.get {n})))"))
+        .collect();
+    let wat = format!(
+        r#"(module
+        (func $id (param i64) (result i64) (local.get 0))
+        (func $big (result i64) (local {}) {gets} {sum} (local.get 0))
+        (func $down (export "down") (param i32 i32) (result i64)
+            (if (result i64) (local.get 0)
+                (then (i64.add (i64.const 0) (call $down (i32.sub (local.get 0) (i32.const 1)) (local.get 1))))
+                (else (if (result i64) (local.get 1) (then (call $big)) (else (i64.const 0)))))))"#,
+        "i64 ".repeat(count)
+    );
+    let engine = engine();
+    let limits = Limits {
+        stack_bytes: 200 << 10,
+        ..Limits::default()
+    };
+    let linked = linked(&engine, &wat, &Imports::new());
+    let mut instance = Instance::new(&linked, limits, Box::new(())).unwrap();
+    let expected = (0..count as u64).sum::<u64>();
+    let (mut returned, mut overflowed, mut for_its_size) = (0, 0, 0);
+    for depth in (0..15_000).step_by(50) {
+        match call(&mut instance, "down", &[depth, 1]) {
+            Ok(results) => {
+                assert_eq!(results, [expected]);
+                returned += 1;
+            }
+            Err(trap) => {
+                assert_eq!(trap.reason, Reason::Trap(TrapKind::StackOverflow));
+                overflowed += 1;
+                for_its_size += u32::from(call(&mut instance, "down", &[depth, 0]).is_ok());
+            }
+        }
+    }
+    assert!(returned > 0 && overflowed > 0 && for_its_size > 10);
+}
+
+#[test]
+fn one_of_two_engines_of_a_thread_ends() {
+    let wat = MEMORY;
+    let (first, second, third) = (engine(), engine(), engine());
+    let mut spinners: Vec<Instance> = [&first, &second, &third].map(|e| instance(e, wat)).into();
+    spinners.iter_mut().for_each(is_preempted);
+    // An engine lives as long as an instance of it: both ends, then the middle.
+    drop(first);
+    drop(spinners.remove(0));
+    spinners.iter_mut().for_each(is_preempted);
+    drop(third);
+    drop(spinners.remove(1));
+    spinners.iter_mut().for_each(is_preempted);
+    let unpreempted = Engine::new(&EngineOptions {
+        tick: Duration::ZERO,
+        ..EngineOptions::default()
+    })
+    .unwrap();
+    is_preempted(&mut spinners[0]);
+    drop(unpreempted);
+    is_preempted(&mut spinners[0]);
+    drop(second);
+    is_preempted(&mut spinners[0]);
+}
+
+#[test]
+fn an_engine_made_and_dropped_within_a_host_call() {
+    let engine = engine();
+    let mut imports = Imports::new();
+    imports.define("host", "engine", |_: &mut dormouse::Caller<'_>| {
+        drop(support::engine());
+        Ok(())
+    });
+    let wat = r#"(module (import "host" "engine" (func $engine))
+        (func (export "spin") (call $engine) (loop $l (br $l))))"#;
+    let mut instance = fresh(&linked(&engine, wat, &imports));
+    begin(&mut instance, "spin");
+    for _ in 0..3 {
+        assert_eq!(instance.resume(), Progress::Preempted);
+    }
+}
+
+#[test]
+fn engines_on_two_threads() {
+    let threads: Vec<_> = (0..2)
+        .map(|_| {
+            std::thread::spawn(|| {
+                let engine = engine();
+                let image = freeze(&mut instance(&engine, MEMORY));
+                let frozen = call(&mut restore(&image), "sum", &[]).unwrap();
+                let mut instance = restore(&image);
+                for round in 0..50 {
+                    call(&mut instance, "spray", &[30, 4096, 0]).unwrap();
+                    assert_eq!(
+                        trap_of(call(&mut instance, "peek", &[2 * PAGE + round])),
+                        OUT_OF_BOUNDS
+                    );
+                    is_preempted(&mut instance);
+                    instance.reset(Box::new(())).unwrap();
+                    assert_eq!(call(&mut instance, "sum", &[]).unwrap(), frozen);
+                }
+            })
+        })
+        .collect();
+    for thread in threads {
+        thread.join().unwrap();
+    }
+}
+
+#[test]
+fn preempted_at_every_kind_of_place() {
+    // Calls, indirect calls, host calls, growing, and copies that take longer than a slice.
+    let engine = Engine::new(&EngineOptions {
+        tick: Duration::from_nanos(1),
+        ..EngineOptions::default()
+    })
+    .unwrap();
+    let mut imports = Imports::new();
+    imports.define(
+        "host",
+        "add",
+        |_: &mut dormouse::Caller<'_>, a: i64, b: i64| Ok(a.wrapping_add(b)),
+    );
+    let wat = r#"(module (import "host" "add" (func $add (param i64 i64) (result i64)))
+        (memory 64 200) (table 2 2 funcref) (elem (i32.const 0) $mix $add)
+        (type $t (func (param i64 i64) (result i64)))
+        (func $mix (param i64 i64) (result i64)
+            (i64.add (i64.mul (local.get 0) (i64.const 31)) (local.get 1)))
+        (func (export "work") (param $n i32) (result i64) (local $s i64)
+            (loop $l
+                (local.set $s (call_indirect (type $t) (local.get $s) (i64.extend_i32_u (local.get $n))
+                    (i32.and (local.get $n) (i32.const 1))))
+                (local.set $s (call $add (local.get $s) (call $mix (local.get $s) (i64.const 3))))
+                (if (i32.eqz (i32.and (local.get $n) (i32.const 1023))) (then
+                    (drop (memory.grow (i32.const 1)))
+                    (i64.store (i32.const 5) (local.get $s))
+                    (memory.copy (i32.const 8) (i32.const 0) (i32.const 4000000))
+                    (memory.copy (i32.const 0) (i32.const 16) (i32.const 4000000))
+                    (local.set $s (i64.add (local.get $s) (i64.load (i32.const 3999990))))))
+                (br_if $l (local.tee $n (i32.sub (local.get $n) (i32.const 1)))))
+            (local.get $s)))"#;
+    let linked = linked(&engine, wat, &imports);
+    let work = linked.module().function("work").unwrap();
+    let calm = Engine::new(&EngineOptions {
+        tick: Duration::from_secs(3600),
+        ..EngineOptions::default()
+    })
+    .unwrap();
+    let expected = fresh(&linked).call(work, &[20_000]).unwrap();
+    drop(calm);
+    let mut instances: Vec<Instance> = (0..3).map(|_| fresh(&linked)).collect();
+    for instance in &mut instances {
+        instance.begin(work, &[20_000]).unwrap();
+    }
+    let mut preemptions = 0;
+    while !instances.is_empty() {
+        // In turns, so that every fiber is left and come back to among others.
+        instances.retain_mut(|instance| match instance.resume() {
+            Progress::Preempted => {
+                preemptions += 1;
+                true
+            }
+            Progress::Returned(results) => {
+                assert_eq!(results, expected);
+                false
+            }
+            other => panic!("{other:?}"),
+        });
+    }
+    assert!(preemptions > 100, "{preemptions}");
+}
+
+#[test]
+fn stopped_by_every_reason_then_reset() {
+    let engine = engine();
+    let mut imports = Imports::new();
+    imports.define(
+        "host",
+        "end",
+        |_: &mut dormouse::Caller<'_>, how: u32| match how {
+            0 => Err(Stop::Exit(9)),
+            1 => Err(Stop::error("refused")),
+            2 => panic!("a defect"),
+            _ => Ok(()),
+        },
+    );
+    let wat = r#"(module (import "host" "end" (func $end (param i32))) (memory 1 10)
+        (global $g (mut i64) (i64.const 0))
+        (func (export "run") (param i32) (result i64)
+            (global.set $g (i64.add (global.get $g) (i64.const 1)))
+            (i64.store (i32.const 0) (i64.add (i64.load (i32.const 0)) (global.get $g)))
+            (drop (memory.grow (i32.const 100)))
+            (call $end (local.get 0))
+            (if (i32.eq (local.get 0) (i32.const 3)) (then unreachable))
+            (if (i32.eq (local.get 0) (i32.const 4)) (then (drop (i32.load (i32.const -1)))))
+            (if (i32.eq (local.get 0) (i32.const 5)) (then (drop (call 1 (i32.const 5)))))
+            (i64.load (i32.const 0))))"#;
+    let limits = Limits {
+        memory_bytes: 2 * PAGE,
+        ..Limits::default()
+    };
+    let image = freeze(&mut fresh(&linked(&engine, wat, &imports)));
+    let mut instance = image.restore(limits, Box::new(())).unwrap();
+    let run = image.linked().module().function("run").unwrap();
+    for round in 0..20 {
+        for how in 0..=5 {
+            instance.call(run, &[how]).unwrap_err();
+            // Without growing, nothing was refused that could explain what comes next.
+            instance.reset(Box::new(())).unwrap();
+            assert_eq!(instance.refused_limit(), None);
+            assert_eq!(instance.cpu_time(), Duration::ZERO);
+            assert_eq!(instance.peak_memory_bytes(), PAGE);
+            assert_eq!(instance.call(run, &[6]).unwrap(), [1], "{round} {how}");
+            instance.reset(Box::new(())).unwrap();
+        }
+    }
+}
+
+#[test]
+fn image_file_cut_short_under_a_running_instance() {
+    let engine = engine();
+    let mut imports = Imports::new();
+    imports.define(
+        "host",
+        "read",
+        |caller: &mut dormouse::Caller<'_>, at: u32| Ok(u32::from(caller.slice(at, 1)?[0])),
+    );
+    let wat = r#"(module (import "host" "read" (func $read (param i32) (result i32)))
+        (memory 40) (data (i32.const 2600000) "end")
+        (func (export "guest") (param i32) (result i32) (i32.load8_u (local.get 0)))
+        (func (export "host") (param i32) (result i32) (call $read (local.get 0)))
+        (func (export "copy") (param i32) (memory.copy (i32.const 0) (local.get 0) (i32.const 10))))"#;
+    let mut original = fresh(&linked(&engine, wat, &imports));
+    let file = image_file();
+    Image::capture(&mut original, &file).unwrap();
+    let image = Image::open(&original.linked().clone(), &file).unwrap();
+    let mut instance = restore(&image);
+    let bystander = restore(&image);
+    file.set_len(64 << 10).unwrap();
+    for name in ["guest", "host", "copy"] {
+        let reason = trap_of(call(&mut instance, name, &[2_000_000]));
+        let Reason::Host(message) = reason else {
+            panic!("{name}: {reason:?}")
+        };
+        assert!(message.contains("image file"), "{message}");
+    }
+    drop(bystander);
+}
+
+#[test]
+fn function_references_that_are_none() {
+    let engine = engine();
+    let mut imports = Imports::new();
+    let funcref = dormouse::compile::info::FunctionType {
+        parameters: vec![dormouse::compile::info::ValueType::I64],
+        results: vec![dormouse::compile::info::ValueType::FuncRef],
+    };
+    // Gives back as a reference whatever number it is given.
+    imports.define_untyped("host", "forge", funcref, std::rc::Rc::new(|_, _| Ok(())));
+    let wat = r#"(module (import "host" "forge" (func $forge (param i64) (result funcref)))
+        (table $t 1 funcref) (type $f (func (result i32)))
+        (func $one (export "one") (result i32) (i32.const 1))
+        (elem declare func $one)
+        (func (export "get") (result funcref) (ref.func $one))
+        (func (export "run") (param funcref) (result i32)
+            (table.set $t (i32.const 0) (local.get 0))
+            (call_indirect $t (type $f) (i32.const 0)))
+        (func (export "forge") (param i64) (result i32)
+            (table.set $t (i32.const 0) (call $forge (local.get 0)))
+            (call_indirect $t (type $f) (i32.const 0))))"#;
+    let mut instance = fresh(&linked(&engine, wat, &imports));
+    let one = call(&mut instance, "get", &[]).unwrap()[0];
+    assert_eq!(call(&mut instance, "run", &[one]).unwrap(), [1]);
+    assert_eq!(call(&mut instance, "forge", &[one]).unwrap(), [1]);
+    let null = Reason::Trap(TrapKind::IndirectCallToNull);
+    assert_eq!(trap_of(call(&mut instance, "run", &[0])), null);
+    for forged in [one + 1, one ^ 16, one | 0xffff_f000, u64::MAX] {
+        let refused = catch_unwind(AssertUnwindSafe(|| call(&mut instance, "run", &[forged])));
+        assert!(refused.is_err(), "{forged:#x}");
+        let reason = trap_of(call(&mut instance, "forge", &[forged]));
+        assert!(matches!(reason, Reason::HostPanic(_)), "{reason:?}");
+    }
+    assert_eq!(call(&mut instance, "run", &[one]).unwrap(), [1]);
+}
+
+#[test]
+fn engine_dropped_while_instances_live() {
+    let image = {
+        let engine = engine();
+        freeze(&mut instance(&engine, MEMORY))
+    };
+    let mut instance = restore(&image);
+    drop(image);
+    call(&mut instance, "poke", &[5, 5]).unwrap();
+    instance.reset(Box::new(())).unwrap();
+    assert_eq!(call(&mut instance, "peek", &[5]).unwrap(), [0]);
+    is_preempted(&mut instance);
+}
