@@ -1,4 +1,7 @@
 //! `http`: requests a second of a hello function, with each server on one core and wrk on another.
+//!
+//! Beside the rate stands the server's time on the processor for a request, which tells the same on a machine where others
+//! use the cores as well.
 
 pub mod hyper_server;
 mod server;
@@ -48,6 +51,7 @@ enum Kind {
 struct Row {
     server: &'static str,
     requests_per_second: Spread,
+    processor_us_per_request: Spread,
     latency_p99_us: f64,
     ratio_to_hyper: Option<f64>,
     ratio_to_hyper_wasmtime: Option<f64>,
@@ -84,13 +88,11 @@ pub fn run(options: &Options) -> Result<()> {
     for server in &servers {
         load(server, options.connections, 1)?;
     }
-    let mut samples: Vec<(Vec<f64>, Vec<f64>)> = vec![Default::default(); servers.len()];
+    let mut samples: Vec<Vec<Sample>> = vec![Vec::new(); servers.len()];
     for round in 0..options.rounds {
         for position in 0..servers.len() {
             let turn = (position + round) % servers.len();
-            let (rate, p99_us) = load(&servers[turn], options.connections, options.seconds)?;
-            samples[turn].0.push(rate);
-            samples[turn].1.push(p99_us);
+            samples[turn].push(load(&servers[turn], options.connections, options.seconds)?);
         }
     }
     report(&servers, samples, options.json)
@@ -149,8 +151,16 @@ fn start(kind: Kind, dormouse: &Path, guest: &Path, data: &Path) -> Result<Serve
     }
 }
 
-/// Requests a second, and the 99th percentile of their latency in microseconds.
-fn load(server: &Server, connections: u32, seconds: u32) -> Result<(f64, f64)> {
+/// What one run of wrk found.
+#[derive(Clone, Copy)]
+struct Sample {
+    requests_per_second: f64,
+    processor_us_per_request: f64,
+    latency_p99_us: f64,
+}
+
+fn load(server: &Server, connections: u32, seconds: u32) -> Result<Sample> {
+    let before = server.processor_time()?;
     let output = Command::new("taskset")
         .args([
             "-c",
@@ -181,10 +191,16 @@ fn load(server: &Server, connections: u32, seconds: u32) -> Result<(f64, f64)> {
             .find_map(|line| line.trim().strip_prefix(name).map(str::trim));
         line.with_context(|| format!("wrk printed no {name}: {text}"))
     };
-    Ok((
-        field("Requests/sec:")?.parse()?,
-        microseconds(field("99%")?)?,
-    ))
+    let processor_us = (server.processor_time()? - before).as_secs_f64() * 1e6;
+    let requests = text
+        .lines()
+        .find_map(|line| line.trim().split_once(" requests in "));
+    let requests: f64 = requests.context("wrk counted no requests")?.0.parse()?;
+    Ok(Sample {
+        requests_per_second: field("Requests/sec:")?.parse()?,
+        processor_us_per_request: processor_us / requests,
+        latency_p99_us: microseconds(field("99%")?)?,
+    })
 }
 
 /// A duration as wrk prints it.
@@ -197,36 +213,46 @@ fn microseconds(text: &str) -> Result<f64> {
     bail!("{text} is no duration")
 }
 
-fn report(servers: &[Server], samples: Vec<(Vec<f64>, Vec<f64>)>, json: bool) -> Result<()> {
-    let medians: Vec<(&str, Spread, f64)> = servers
+fn report(servers: &[Server], samples: Vec<Vec<Sample>>, json: bool) -> Result<()> {
+    let spread = |samples: &[Sample], value: fn(&Sample) -> f64| {
+        Spread::of(samples.iter().map(value).collect())
+    };
+    let mut rows: Vec<Row> = servers
         .iter()
         .zip(samples)
-        .map(|(server, (rates, p99s))| (server.name, Spread::of(rates), Spread::of(p99s).median))
-        .collect();
-    let median_of = |name: &str| {
-        medians
-            .iter()
-            .find(|(other, ..)| *other == name)
-            .map(|(_, rate, _)| rate.median)
-    };
-    let ratio = |rate: f64, name: &str| median_of(name).map(|other| rate / other);
-    let rows: Vec<Row> = medians
-        .iter()
-        .map(|(server, rate, p99_us)| Row {
-            server,
-            requests_per_second: *rate,
-            latency_p99_us: *p99_us,
-            ratio_to_hyper: ratio(rate.median, "hyper"),
-            ratio_to_hyper_wasmtime: ratio(rate.median, "hyper + wasmtime"),
+        .map(|(server, samples)| Row {
+            server: server.name,
+            requests_per_second: spread(&samples, |sample| sample.requests_per_second),
+            processor_us_per_request: spread(&samples, |sample| sample.processor_us_per_request),
+            latency_p99_us: spread(&samples, |sample| sample.latency_p99_us).median,
+            ratio_to_hyper: None,
+            ratio_to_hyper_wasmtime: None,
         })
         .collect();
+    let rate_of = |name: &str| {
+        rows.iter()
+            .find(|row| row.server == name)
+            .map(|row| row.requests_per_second.median)
+    };
+    let (hyper, hyper_wasmtime) = (rate_of("hyper"), rate_of("hyper + wasmtime"));
+    for row in &mut rows {
+        let rate = row.requests_per_second.median;
+        row.ratio_to_hyper = hyper.map(|other| rate / other);
+        row.ratio_to_hyper_wasmtime = hyper_wasmtime.map(|other| rate / other);
+    }
     if json {
         println!("{}", serde_json::to_string_pretty(&rows)?);
         return Ok(());
     }
     println!(
-        "{:18} {:>12} {:>17} {:>10} {:>9} {:>18}",
-        "server", "requests/s", "quartiles", "p99 us", "to hyper", "to hyper+wasmtime"
+        "{:18} {:>12} {:>17} {:>10} {:>10} {:>9} {:>18}",
+        "server",
+        "requests/s",
+        "quartiles",
+        "cpu us/req",
+        "p99 us",
+        "to hyper",
+        "to hyper+wasmtime"
     );
     let show = |ratio: Option<f64>| ratio.map_or(String::new(), |ratio| format!("{ratio:.2}"));
     for row in rows {
@@ -236,8 +262,9 @@ fn report(servers: &[Server], samples: Vec<(Vec<f64>, Vec<f64>)>, json: bool) ->
             upper_quartile,
         } = row.requests_per_second;
         println!(
-            "{:18} {median:12.0} {lower_quartile:8.0}-{upper_quartile:8.0} {:10.0} {:>9} {:>18}",
+            "{:18} {median:12.0} {lower_quartile:8.0}-{upper_quartile:8.0} {:10.2} {:10.0} {:>9} {:>18}",
             row.server,
+            row.processor_us_per_request.median,
             row.latency_p99_us,
             show(row.ratio_to_hyper),
             show(row.ratio_to_hyper_wasmtime),

@@ -64,6 +64,18 @@ impl Server {
         }
     }
 
+    /// Time that the server's threads have been on a processor.
+    pub fn processor_time(&self) -> Result<Duration> {
+        let tasks = format!("/proc/{}/task", self.child.id());
+        let mut nanoseconds = 0;
+        for task in std::fs::read_dir(&tasks).with_context(|| format!("cannot read {tasks}"))? {
+            let text = std::fs::read_to_string(task?.path().join("schedstat"))?;
+            let first = text.split(' ').next().context("schedstat is empty")?;
+            nanoseconds += first.parse::<u64>()?;
+        }
+        Ok(Duration::from_nanos(nanoseconds))
+    }
+
     fn get(&self) -> Result<String> {
         let mut stream = TcpStream::connect(self.address)?;
         stream.set_read_timeout(Some(START_TIMEOUT))?;
