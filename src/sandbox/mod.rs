@@ -17,12 +17,12 @@ mod slots;
 mod stack;
 mod trap;
 
+pub use call::Progress;
 pub use engine::{Engine, EngineError, EngineOptions};
 pub use host_function::{
     Caller, HostFunction, HostResult, HostValue, Imports, IntoHostFunction, Stop,
 };
 pub(crate) use instance::Origin;
-pub use call::Progress;
 pub use instance::{Instance, Limits};
 pub use instantiate::InstantiateError;
 pub use module::{Callable, LinkError, Linked, LoadError, Module, Unresolved};
