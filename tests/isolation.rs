@@ -453,6 +453,9 @@ fn image_file_cut_short_under_a_running_instance() {
             panic!("{name}: {reason:?}")
         };
         assert!(message.contains("image file"), "{message}");
+        // Nothing is copied from a file that could not be read.
+        assert!(instance.reset(Box::new(())).is_err());
+        assert!(instance.trim().is_err());
     }
     drop(bystander);
 }
@@ -491,6 +494,133 @@ fn function_references_that_are_none() {
         assert!(matches!(reason, Reason::HostPanic(_)), "{reason:?}");
     }
     assert_eq!(call(&mut instance, "run", &[one]).unwrap(), [1]);
+}
+
+#[test]
+fn host_function_panics_at_the_stack_limit() {
+    let engine = engine();
+    let mut imports = Imports::new();
+    imports.define(
+        "host",
+        "panic",
+        |_: &mut dormouse::Caller<'_>| -> Result<(), Stop> {
+            panic!(
+                "a defect, {:?}",
+                std::backtrace::Backtrace::force_capture().status()
+            )
+        },
+    );
+    let wat = r#"(module (import "host" "panic" (func $panic))
+        (func $down (export "down") (param i32)
+            (if (local.get 0) (then (call $down (i32.sub (local.get 0) (i32.const 1))))
+                (else (call $panic)))))"#;
+    let limits = Limits {
+        stack_bytes: 16 << 10,
+        ..Limits::default()
+    };
+    let linked = linked(&engine, wat, &imports);
+    let mut instance = Instance::new(&linked, limits, Box::new(())).unwrap();
+    let (mut panicked, mut overflowed) = (0, 0);
+    // The deepest that fits, found from below, is what has the least room for the panic.
+    for depth in (0..2000).step_by(25) {
+        match trap_of(call(&mut instance, "down", &[depth])) {
+            Reason::HostPanic(message) if message.starts_with("a defect") => panicked += 1,
+            Reason::Trap(TrapKind::StackOverflow) => overflowed += 1,
+            other => panic!("{other:?}"),
+        }
+    }
+    assert!(panicked > 0 && overflowed > 0);
+}
+
+/// Numbers that look random and are the same every time.
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, limit: u64) -> u64 {
+        self.0 = self
+            .0
+            .wrapping_mul(6364136223846793005)
+            .wrapping_add(1442695040888963407);
+        (self.0 >> 33) % limit
+    }
+}
+
+#[test]
+fn any_sequence_of_calls_ends_in_the_image() {
+    // Few slots for two modules, so that slots change hands; small parts kept, so that both ways of putting back are taken.
+    let options = EngineOptions {
+        slots_max: 6,
+        keep_resident_pages: 20,
+        tick: Duration::from_micros(50),
+        ..EngineOptions::default()
+    };
+    let engine = Engine::new(&options).unwrap();
+    let other = MEMORY
+        .replace("(memory 2 100)", "(memory 40 60)")
+        .replace("frozen", "frosty");
+    let images = [MEMORY, &other].map(|wat| freeze(&mut instance(&engine, wat)));
+    let observe = |instance: &mut Instance| {
+        let observed = ["sum", "global", "size"].map(|name| call(instance, name, &[]).unwrap()[0]);
+        let beyond = observed[2] * PAGE;
+        assert_eq!(trap_of(call(instance, "peek", &[beyond])), OUT_OF_BOUNDS);
+        observed
+    };
+    let frozen = [&images[0], &images[1]].map(|image| observe(&mut restore(image)));
+    let mut random = Random(1);
+    let mut instances: Vec<(usize, Instance)> = Vec::new();
+    let mut checked = 0;
+    for _ in 0..3000 {
+        if instances.is_empty() || (instances.len() < 6 && random.below(8) == 0) {
+            let which = random.below(2) as usize;
+            instances.push((which, restore(&images[which])));
+            let (_, instance) = instances.last_mut().unwrap();
+            if random.below(2) == 0 {
+                assert_eq!(observe(instance), frozen[which]);
+                checked += 1;
+            }
+        }
+        let at = random.below(instances.len() as u64) as usize;
+        let (which, instance) = &mut instances[at];
+        if instance.in_call() {
+            match random.below(4) {
+                0 => assert_eq!(instance.resume(), Progress::Preempted),
+                1 => assert!(instance.reset(Box::new(())).is_err() && instance.trim().is_err()),
+                2 => drop(instance.stop(Reason::Exit(1))),
+                _ => drop(instances.remove(at)),
+            }
+            continue;
+        }
+        let bytes = instance.memory().len() as u64;
+        match random.below(12) {
+            0 => drop(call(instance, "grow", &[random.below(30)])),
+            1..=3 => drop(call(
+                instance,
+                "poke",
+                &[random.below(bytes), 1 + random.below(255)],
+            )),
+            4 => {
+                let step = 1 + random.below(20_000);
+                let count = 1 + random.below(bytes / step);
+                call(instance, "spray", &[count, step, 0]).unwrap();
+            }
+            5 => assert!(call(instance, "trap", &[]).is_err()),
+            6 => begin(instance, "spin"),
+            7 => instance.memory()[random.below(bytes) as usize] = 0xaa,
+            8 => instance.trim().unwrap(),
+            9 => drop(instances.remove(at)),
+            _ => {
+                instance.reset(Box::new(())).unwrap();
+                if random.below(4) == 0 {
+                    instance.trim().unwrap();
+                }
+                if random.below(2) == 0 {
+                    assert_eq!(observe(instance), frozen[*which]);
+                    checked += 1;
+                }
+            }
+        }
+    }
+    assert!(checked > 100, "{checked}");
 }
 
 #[test]

@@ -232,6 +232,60 @@ fn signals_held_back_by_an_inherited_mask() {
     });
 }
 
+#[test]
+fn ticks_at_every_moment() {
+    in_own_process("ticks_at_every_moment", || {
+        let options = EngineOptions {
+            tick: std::time::Duration::from_micros(50),
+            ..EngineOptions::default()
+        };
+        let engine = Engine::new(&options).unwrap();
+        let mut imports = Imports::new();
+        imports.define(
+            "host",
+            "double",
+            |caller: &mut dormouse::Caller<'_>, at: u32| {
+                let bytes = caller.slice(at, 4)?;
+                bytes[0] = bytes[0].wrapping_mul(2);
+                Ok(())
+            },
+        );
+        let wat = r#"(module (import "host" "double" (func $double (param i32)))
+            (memory 4 20) (data (i32.const 100) "\01")
+            (func (export "f") (result i32)
+                (drop (memory.grow (i32.const 1)))
+                (i32.store8 (i32.const 262144) (i32.const 1))
+                (memory.copy (i32.const 60000) (i32.const 0) (i32.const 70000))
+                (call $double (i32.const 100)) (call $double (i32.const 100))
+                (i32.add (i32.load8_u (i32.const 100)) (memory.size)))
+            (func (export "trap") (drop (call 1)) (drop (i32.load (i32.const -1)))))"#;
+        let image = freeze(&mut fresh(&linked(&engine, wat, &imports)));
+        // SAFETY: asks who this thread is.
+        let thread = unsafe { libc::pthread_self() };
+        let done = std::sync::atomic::AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                // Far more often than the timer would, at any place in the engine.
+                while !done.load(std::sync::atomic::Ordering::Relaxed) {
+                    // SAFETY: the thread waits for this one in the scope, so it exists.
+                    unsafe { libc::pthread_kill(thread, libc::SIGURG) };
+                    std::hint::spin_loop();
+                }
+            });
+            for _ in 0..300 {
+                let mut instance = restore(&image);
+                for _ in 0..10 {
+                    assert_eq!(call(&mut instance, "f", &[]).unwrap(), [9]);
+                    instance.reset(Box::new(())).unwrap();
+                    call(&mut instance, "trap", &[]).unwrap_err();
+                    instance.reset(Box::new(())).unwrap();
+                }
+            }
+            done.store(true, std::sync::atomic::Ordering::Relaxed);
+        });
+    });
+}
+
 /// How many pages of a range are swapped out.
 fn swapped_pages(start: usize, bytes: usize) -> usize {
     let mut map = std::fs::File::open("/proc/self/pagemap").unwrap();

@@ -11,7 +11,7 @@ use super::os::{self, Access};
 use super::signals::{self, Fault};
 use super::slots::Slot;
 use super::trap::{Frame, Limit, Reason, Trap, TrapKind};
-use crate::compile::info::SegmentMode;
+use crate::compile::info::{ConstantInstruction, SegmentMode};
 use crate::layout::{PAGE_BYTES, WASM_PAGE_BYTES, WASM_PAGES_MAX, header};
 use std::any::Any;
 use std::ptr::{NonNull, null};
@@ -95,6 +95,8 @@ pub(crate) struct Inner {
     pub place: Place,
     peak_memory_bytes: u64,
     refused: Option<Limit>,
+    /// A page could not be read from the image file, so others may be unreadable too.
+    pub image_lost: bool,
 }
 
 /// An isolated instance of a module.
@@ -295,7 +297,11 @@ impl Inner {
             return Err(TrapKind::TableOutOfBounds);
         }
         for offset in 0..count {
-            let entry = self.evaluate(&elements[(source + offset) as usize])[0];
+            let entry = match elements[(source + offset) as usize][..] {
+                // What nearly every element is: a guest can ask for many at once, and the thread waits.
+                [ConstantInstruction::RefFunc(function)] => module.reference(function),
+                ref expression => self.evaluate(expression)[0],
+            };
             self.table(table)[(destination + offset) as usize] = entry;
         }
         Ok(())
@@ -329,6 +335,7 @@ impl Instance {
             place: Place::HostCall,
             peak_memory_bytes: memory_bytes,
             refused: None,
+            image_lost: false,
         });
         let mut instance = Instance {
             fiber: None,
@@ -575,6 +582,7 @@ impl Instance {
             .take()
             .expect("a stopped guest left a reason or a fault");
         if fault.signal == libc::SIGBUS && inner.contains(fault.address) {
+            inner.image_lost = true;
             return Reason::Host(
                 "a page of the instance could not be read from its image file".to_owned(),
             );

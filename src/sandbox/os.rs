@@ -412,7 +412,7 @@ impl Drop for ThreadTimer {
     }
 }
 
-/// Takes signals out of this thread's mask.
+/// Takes signals out of this thread's mask. Safe in a signal handler.
 pub fn unblock_signals(signals: &[libc::c_int]) -> io::Result<()> {
     // SAFETY: a zeroed set is filled in before use; only the mask of the thread that asks changes.
     let error = unsafe {
