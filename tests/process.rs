@@ -3,7 +3,7 @@
 
 mod support;
 
-use dormouse::{Engine, EngineOptions, Image, Imports, Instance, Progress, Reason};
+use dormouse::{Engine, EngineOptions, Image, Imports, Instance, Progress, Reason, RestoreError};
 use std::io::{Read, Seek, SeekFrom};
 use std::process::Command;
 use support::{call, engine, freeze, fresh, instance, linked, restore};
@@ -179,6 +179,28 @@ fn no_mappings_left_at_any_point() {
         }
         assert!(status_kib("VmSize:") < reserved_kib + (1 << 30));
         assert_eq!(call(&mut restore(&image), "sum", &[]).unwrap(), frozen);
+    });
+}
+
+#[test]
+fn as_many_instances_as_there_can_be() {
+    in_own_process("as_many_instances_as_there_can_be", || {
+        let engine = engine();
+        let image = freeze(&mut instance(&engine, MEMORY));
+        let mut instances = Vec::with_capacity(1 << 16);
+        let error = loop {
+            match image.restore(Default::default(), Box::new(())) {
+                Ok(instance) => instances.push(instance),
+                Err(error) => break error,
+            }
+        };
+        // Not the kernel said no, but the engine, and in good time: without mappings the process's own allocations fail.
+        assert!(matches!(error, RestoreError::NoSlot), "{error}");
+        assert!(instances.len() > 10_000, "{}", instances.len());
+        for instance in instances.iter_mut().step_by(100) {
+            assert_eq!(call(instance, "grow", &[1]).unwrap(), [32]);
+        }
+        assert!(Filler::fill().pages.len() > 10_000);
     });
 }
 

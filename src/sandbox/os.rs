@@ -332,6 +332,15 @@ impl PageMap {
     }
 }
 
+/// How many mappings the kernel lets a process have.
+pub fn mappings_max() -> usize {
+    const DEFAULT: usize = 65_530;
+    std::fs::read_to_string("/proc/sys/vm/max_map_count")
+        .ok()
+        .and_then(|number| number.trim().parse().ok())
+        .unwrap_or(DEFAULT)
+}
+
 /// Turns transparent huge pages off for this process: a guest's first write to a page must not cost 2 MiB.
 ///
 /// Advice on the reservations instead would set their free parts apart from each other and multiply the mappings.
