@@ -497,6 +497,115 @@ fn function_references_that_are_none() {
 }
 
 #[test]
+fn operand_loaded_from_the_last_bytes_of_memory() {
+    // A load that the code generator makes part of an instruction must not become wider than it was: these are the last bytes
+    // that can be read.
+    let integer_binary =
+        "add sub mul and or xor shl shr_s shr_u rotl rotr div_u rem_u eq ne lt_s lt_u ge_s";
+    let float_binary = "add sub mul div min max copysign eq lt ge";
+    let float_unary = "abs neg ceil floor trunc nearest sqrt";
+    let lanes = "add sub min_s min_u max_s avgr_u add_sat_s eq lt_s mul shl shr_u dot_i16x8_s narrow_i32x4_s \
+        extmul_low_i8x16_s q15mulr_sat_s swizzle min max pmin div ge";
+    let mut functions = Vec::new();
+    let mut function = |result: &str, body: String| {
+        let name = functions.len();
+        functions.push(format!(
+            "(func (export \"f{name}\") (param i32) (result {result}) {body})"
+        ));
+    };
+    for (ty, bytes, unary, binary) in [
+        ("i32", 4, "clz ctz popcnt", integer_binary),
+        ("i64", 8, "clz ctz popcnt", integer_binary),
+        ("f32", 4, float_unary, float_binary),
+        ("f64", 8, float_unary, float_binary),
+    ] {
+        let load = format!("({ty}.load (i32.sub (local.get 0) (i32.const {bytes})))");
+        for op in unary.split_whitespace() {
+            function(ty, format!("({ty}.{op} {load})"));
+        }
+        for op in binary.split_whitespace() {
+            let compares = ["eq", "ne", "lt", "lt_s", "lt_u", "ge", "ge_s"].contains(&op);
+            let result = if compares { "i32" } else { ty };
+            function(result, format!("({ty}.{op} {load} ({ty}.const 3))"));
+            if !op.starts_with("div") && !op.starts_with("rem") {
+                function(result, format!("({ty}.{op} ({ty}.const 3) {load})"));
+            }
+        }
+    }
+    for (conversion, from, bytes) in [
+        ("f64.promote_f32", "f32", 4),
+        ("f32.demote_f64", "f64", 8),
+        ("f64.convert_i32_s", "i32", 4),
+        ("f64.convert_i64_s", "i64", 8),
+        ("f32.convert_i32_u", "i32", 4),
+        ("i32.trunc_sat_f32_s", "f32", 4),
+        ("i64.trunc_sat_f64_u", "f64", 8),
+        ("f32x4.splat", "f32", 4),
+        ("f64x2.splat", "f64", 8),
+        ("i32x4.splat", "i32", 4),
+    ] {
+        let result = conversion.split('.').next().unwrap();
+        let result = if result.contains('x') { "v128" } else { result };
+        function(
+            result,
+            format!("({conversion} ({from}.load (i32.sub (local.get 0) (i32.const {bytes}))))"),
+        );
+    }
+    let vector = "(v128.const i64x2 3 5)";
+    for (load, bytes) in [
+        ("load8_splat", 1),
+        ("load16_splat", 2),
+        ("load32_splat", 4),
+        ("load64_splat", 8),
+        ("load32_zero", 4),
+        ("load64_zero", 8),
+        ("load8x8_s", 8),
+        ("load16x4_u", 8),
+        ("load32x2_s", 8),
+        ("load", 16),
+    ] {
+        let load = format!("(v128.{load} (i32.sub (local.get 0) (i32.const {bytes})))");
+        for shape in ["i8x16", "i16x8", "i32x4", "i64x2", "f32x4", "f64x2"] {
+            for op in lanes.split_whitespace() {
+                let shifts = op.starts_with("sh");
+                let other = if shifts { "(i32.const 3)" } else { vector };
+                function("v128", format!("({shape}.{op} {load} {other})"));
+                if !shifts {
+                    function("v128", format!("({shape}.{op} {vector} {load})"));
+                }
+            }
+        }
+    }
+    for (lane, bytes) in [("8", 1), ("16", 2), ("32", 4), ("64", 8)] {
+        let at = format!("(i32.sub (local.get 0) (i32.const {bytes}))");
+        function("v128", format!("(v128.load{lane}_lane 1 {at} {vector})"));
+        function(
+            "i32",
+            format!("(v128.store{lane}_lane 1 {at} {vector}) (i32.const 0)"),
+        );
+    }
+    let engine = engine();
+    // Not every shape has every operation: those that are not instructions are left out, many must remain.
+    let functions: Vec<String> = functions
+        .into_iter()
+        .filter(|function| wat::parse_str(format!("(module (memory 1) {function})")).is_ok())
+        .collect();
+    assert!(functions.len() > 700, "{}", functions.len());
+    let mut instance = instance(
+        &engine,
+        &format!("(module (memory 1) {})", functions.concat()),
+    );
+    let exports = instance.linked().module().info().exports.clone();
+    for (export, function) in exports.iter().zip(&functions) {
+        if let Err(trap) = call(&mut instance, &export.name, &[PAGE]) {
+            panic!("{function}: {trap}");
+        }
+        let beyond = trap_of(call(&mut instance, &export.name, &[PAGE + 1]));
+        assert_eq!(beyond, OUT_OF_BOUNDS, "{function}");
+    }
+}
+
+#[test]
 fn host_function_panics_at_the_stack_limit() {
     let engine = engine();
     let mut imports = Imports::new();
