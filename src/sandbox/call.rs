@@ -172,6 +172,7 @@ impl Instance {
             .take()
             .expect("a stopped guest left a reason or a fault");
         if fault.signal == libc::SIGBUS && inner.contains(fault.address) {
+            inner.image_lost = true;
             return Reason::Host(
                 "a page of the instance could not be read from its image file".to_owned(),
             );

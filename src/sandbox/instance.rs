@@ -11,7 +11,7 @@ use super::os::{self, Access};
 use super::signals::Fault;
 use super::slots::Slot;
 use super::trap::{Limit, Reason, TrapKind};
-use crate::compile::info::SegmentMode;
+use crate::compile::info::{ConstantInstruction, SegmentMode};
 use crate::layout::{WASM_PAGE_BYTES, WASM_PAGES_MAX, header};
 use std::any::Any;
 use std::ptr::{NonNull, null};
@@ -284,7 +284,11 @@ impl Inner {
             return Err(TrapKind::TableOutOfBounds);
         }
         for offset in 0..count {
-            let entry = self.evaluate(&elements[(source + offset) as usize])[0];
+            let entry = match elements[(source + offset) as usize][..] {
+                // What nearly every element is: a guest can ask for many at once, and the thread waits.
+                [ConstantInstruction::RefFunc(function)] => module.reference(function),
+                ref expression => self.evaluate(expression)[0],
+            };
             self.table(table)[(destination + offset) as usize] = entry;
         }
         Ok(())
@@ -318,6 +322,7 @@ impl Instance {
             place: Place::HostCall,
             peak_memory_bytes: memory_bytes,
             refused: None,
+            image_lost: false,
         });
         let mut instance = Instance {
             fiber: None,
