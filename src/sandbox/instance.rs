@@ -82,6 +82,8 @@ pub(crate) struct Inner {
     pub place: Place,
     peak_memory_bytes: u64,
     pub refused: Option<Limit>,
+    /// A page could not be read from the image file, so others may be unreadable too.
+    pub image_lost: bool,
 }
 
 /// An isolated instance of a module.
