@@ -11,7 +11,7 @@ use super::os::{self, Access};
 use super::signals::Fault;
 use super::slots::Slot;
 use super::trap::{Limit, Reason, TrapKind};
-use crate::compile::info::{ConstantInstruction, SegmentMode};
+use crate::compile::info::{ConstantInstruction, ExportKind, SegmentMode};
 use crate::layout::{WASM_PAGE_BYTES, WASM_PAGES_MAX, header};
 use std::any::Any;
 use std::ptr::{NonNull, null};
@@ -401,6 +401,23 @@ impl Instance {
     pub fn memory(&mut self) -> &mut [u8] {
         self.wake();
         self.inner_mut().memory_mut()
+    }
+
+    /// The value of an exported global: its word, or the two of a v128.
+    pub fn global(&mut self, name: &str) -> Option<Vec<u64>> {
+        self.wake();
+        let inner = self.inner_mut();
+        let info = &inner.linked.module().shared.info;
+        let ExportKind::Global(index) = info.export(name)? else {
+            return None;
+        };
+        let offset = info.layout.globals[index as usize];
+        let words = info.globals[index as usize].value.words() as u32;
+        Some(
+            (0..words)
+                .map(|word| *inner.word(offset + word * 8))
+                .collect(),
+        )
     }
 
     /// A limit that the guest ran into and may not have noticed: growing failed, as the specification allows.
