@@ -238,11 +238,6 @@ fn unsupported_proposals_are_named() {
             "typed function references",
         ),
         ("(module (memory 1 (pagesize 1)))", "custom page sizes"),
-        (
-            "(module (func (param v128) (result v128)
-               (i8x16.relaxed_swizzle (local.get 0) (local.get 0))))",
-            "relaxed SIMD",
-        ),
     ];
     for (wat, name) in refused {
         match error_of(wat) {

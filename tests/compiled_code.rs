@@ -339,3 +339,34 @@ fn tables_of_branches_carry_locals_and_values() {
         );
     }
 }
+
+/// Of these the specification fixes the results for numbers in range; the CPU's conversions must be the right ones.
+#[test]
+fn relaxed_truncations_of_numbers_in_range() {
+    let engine = engine();
+    let mut instance = instance(
+        &engine,
+        r#"(module
+            (func (export "f32_s") (result v128)
+                (i32x4.relaxed_trunc_f32x4_s (v128.const f32x4 -1.9 2147483520 0.9 -2147483648)))
+            (func (export "f32_u") (result v128)
+                (i32x4.relaxed_trunc_f32x4_u (v128.const f32x4 1.9 4294967040 -0.9 2147483648)))
+            (func (export "f64_s") (result v128)
+                (i32x4.relaxed_trunc_f64x2_s_zero (v128.const f64x2 -1.9 2147483647.9)))
+            (func (export "f64_u") (result v128)
+                (i32x4.relaxed_trunc_f64x2_u_zero (v128.const f64x2 -0.9 4294967295.9))))"#,
+    );
+    let mut lanes = |name: &str| {
+        let words = call(&mut instance, name, &[]).unwrap();
+        [
+            words[0] as i32,
+            (words[0] >> 32) as i32,
+            words[1] as i32,
+            (words[1] >> 32) as i32,
+        ]
+    };
+    assert_eq!(lanes("f32_s"), [-1, 2147483520, 0, i32::MIN]);
+    assert_eq!(lanes("f32_u"), [1, 4294967040u32 as i32, 0, i32::MIN]);
+    assert_eq!(lanes("f64_s"), [-1, i32::MAX, 0, 0]);
+    assert_eq!(lanes("f64_u"), [0, u32::MAX as i32, 0, 0]);
+}

@@ -6,14 +6,14 @@
 use super::error::CompileError;
 use wasmparser::{Validator, WasmFeatures};
 
-/// WebAssembly 2.0 with extended constant expressions and tail calls.
+/// WebAssembly 2.0 with extended constant expressions, tail calls and relaxed SIMD.
 pub(super) const SUPPORTED: WasmFeatures = WasmFeatures::WASM2
     .union(WasmFeatures::EXTENDED_CONST)
-    .union(WasmFeatures::TAIL_CALL);
+    .union(WasmFeatures::TAIL_CALL)
+    .union(WasmFeatures::RELAXED_SIMD);
 
 /// Proposals that are recognised in order to be refused by name.
-const PROPOSALS: [(WasmFeatures, &str); 17] = [
-    (WasmFeatures::RELAXED_SIMD, "the relaxed SIMD proposal"),
+const PROPOSALS: [(WasmFeatures, &str); 16] = [
     (WasmFeatures::THREADS, "the threads proposal"),
     (
         WasmFeatures::SHARED_EVERYTHING_THREADS.union(WasmFeatures::THREADS),

@@ -13,7 +13,7 @@ use super::error::CompileError;
 use super::features;
 use super::info::ModuleInfo;
 use super::parse::{Body, Module};
-use super::translate::{self, BodyError, StubContext};
+use super::translate::{self, BodyError, StubContext, Target};
 use super::trap::TrapKind;
 use crate::layout::Builtin;
 use cranelift_codegen::binemit::Reloc;
@@ -219,6 +219,7 @@ pub struct CompiledFunction {
 struct Worker<'a> {
     isa: &'a dyn TargetIsa,
     info: &'a ModuleInfo,
+    target: Target,
     context: Context,
     frontend: FunctionBuilderContext,
     allocations: FuncValidatorAllocations,
@@ -232,6 +233,10 @@ impl<'a> Worker<'a> {
         Worker {
             isa,
             info,
+            target: Target {
+                frontend: isa.frontend_config(),
+                fused_multiply_add: cpu_features(isa).iter().any(|name| name == "has_fma"),
+            },
             context: Context::new(),
             frontend: FunctionBuilderContext::new(),
             allocations: FuncValidatorAllocations::default(),
@@ -245,7 +250,7 @@ impl<'a> Worker<'a> {
             info: self.info,
             function: &mut self.context.func,
             context: &mut self.frontend,
-            config: self.isa.frontend_config(),
+            target: self.target,
         };
         match unit {
             Unit::Import(index) => translate::import_stub(stub, index),
@@ -267,7 +272,7 @@ impl<'a> Worker<'a> {
                     &mut validator,
                     &mut self.context.func,
                     &mut self.frontend,
-                    self.isa.frontend_config(),
+                    self.target,
                 );
                 self.allocations = validator.into_allocations();
                 if result.is_err() {

@@ -67,9 +67,18 @@ enum Region {
 /// Globals that have an alias region of their own. Flags of memory accesses are a small resource of a CLIF function.
 const GLOBAL_REGIONS: u32 = 64;
 
+/// What the translation depends on of the CPU that is compiled for.
+#[derive(Clone, Copy)]
+pub(super) struct Target {
+    pub frontend: TargetFrontendConfig,
+    /// Whether it multiplies and adds with one rounding.
+    pub fused_multiply_add: bool,
+}
+
 /// The state of the translation of one function.
 pub(super) struct Translator<'a> {
     info: &'a ModuleInfo,
+    target: Target,
     builder: FunctionBuilder<'a>,
     vmctx: Value,
     stack: Vec<Value>,
@@ -90,12 +99,12 @@ pub(super) fn function_body(
     validator: &mut FuncValidator<ValidatorResources>,
     function: &mut Function,
     context: &mut FunctionBuilderContext,
-    config: TargetFrontendConfig,
+    target: Target,
 ) -> Result<(), BodyError> {
     let ty = info.function_type(index);
     function.signature = guest_signature(ty);
     function.name = name::function(index);
-    let mut translator = Translator::new(info, function, context);
+    let mut translator = Translator::new(info, function, context, target);
 
     for parameter in 0..ty.parameters.len() {
         let value = translator
@@ -125,7 +134,7 @@ pub(super) fn function_body(
         translator.operator(&operator, offset)?;
     }
     operators.finish()?;
-    translator.builder.finalize(config);
+    translator.builder.finalize(target.frontend);
     Ok(())
 }
 
@@ -135,6 +144,7 @@ impl<'a> Translator<'a> {
         info: &'a ModuleInfo,
         function: &'a mut Function,
         context: &'a mut FunctionBuilderContext,
+        target: Target,
     ) -> Translator<'a> {
         check_stack_limit(function);
         let mut builder = FunctionBuilder::new(function, context);
@@ -145,6 +155,7 @@ impl<'a> Translator<'a> {
         let vmctx = builder.block_params(entry)[0];
         Translator {
             info,
+            target,
             builder,
             vmctx,
             stack: Vec::new(),

@@ -3,14 +3,14 @@
 //! Whoever leaves compiled code notes the frame pointer of its stub in the header, so that a backtrace can begin there.
 
 use super::signature::{clif_type, guest_signature, host_call_signature, word_signature};
-use super::{Region, Translator};
+use super::{Region, Target, Translator};
 use crate::compile::info::{FunctionType, ModuleInfo, ValueType};
 use crate::compile::native::name;
 use crate::layout::{Builtin, header};
 use cranelift_codegen::ir::{
     AbiParam, Function, InstBuilder, MemFlagsData, StackSlotData, StackSlotKind, Type, Value, types,
 };
-use cranelift_codegen::isa::{CallConv, TargetFrontendConfig};
+use cranelift_codegen::isa::CallConv;
 use cranelift_frontend::FunctionBuilderContext;
 
 /// What every generator of a stub is given.
@@ -18,7 +18,7 @@ pub(in crate::compile) struct StubContext<'a> {
     pub info: &'a ModuleInfo,
     pub function: &'a mut Function,
     pub context: &'a mut FunctionBuilderContext,
-    pub config: TargetFrontendConfig,
+    pub target: Target,
 }
 
 /// The function that stands for an imported one: callable like any guest function, also through tables.
@@ -30,12 +30,12 @@ pub(in crate::compile) fn import_stub(stub: StubContext<'_>, index: u32) {
         info,
         function,
         context,
-        config,
+        target,
     } = stub;
     let ty = info.function_type(index);
     function.signature = guest_signature(ty);
     function.name = name::function(index);
-    let mut t = Translator::new(info, function, context);
+    let mut t = Translator::new(info, function, context, target);
     let parameters = t.parameters();
     let words = words(&ty.parameters).max(words(&ty.results)).max(1);
     let slot = t.builder.create_sized_stack_slot(StackSlotData::new(
@@ -55,7 +55,7 @@ pub(in crate::compile) fn import_stub(stub: StubContext<'_>, index: u32) {
         .call_indirect(signature, host, &[vmctx, number, values]);
     let results = t.load_words(&ty.results, values);
     t.builder.ins().return_(&results);
-    t.builder.finalize(config);
+    t.builder.finalize(target.frontend);
 }
 
 /// The function through which compiled code calls a built-in of the sandbox.
@@ -64,12 +64,12 @@ pub(in crate::compile) fn builtin_stub(stub: StubContext<'_>, builtin: Builtin) 
         info,
         function,
         context,
-        config,
+        target,
     } = stub;
     let (_, arguments, returns) = Builtin::ALL[builtin as usize];
     function.signature = word_signature(CallConv::Tail, arguments, returns);
     function.name = name::builtin(builtin);
-    let mut t = Translator::new(info, function, context);
+    let mut t = Translator::new(info, function, context, target);
     let parameters = t.parameters();
     t.leave();
     let table = t.header_word(header::BUILTINS);
@@ -83,7 +83,7 @@ pub(in crate::compile) fn builtin_stub(stub: StubContext<'_>, builtin: Builtin) 
     let call = t.builder.ins().call_indirect(signature, code, &parameters);
     let results = t.builder.inst_results(call).to_vec();
     t.builder.ins().return_(&results);
-    t.builder.finalize(config);
+    t.builder.finalize(target.frontend);
 }
 
 /// `extern "C" fn(vmctx, code, values)`: calls the guest function at `code`, of this type.
@@ -92,7 +92,7 @@ pub(in crate::compile) fn entry_trampoline(stub: StubContext<'_>, type_index: u3
         info,
         function,
         context,
-        config,
+        target,
     } = stub;
     let ty: &FunctionType = &info.types[type_index as usize];
     function.signature = word_signature(CallConv::SystemV, 0, false);
@@ -101,7 +101,7 @@ pub(in crate::compile) fn entry_trampoline(stub: StubContext<'_>, type_index: u3
         .params
         .resize(3, AbiParam::new(types::I64));
     function.name = name::trampoline(type_index);
-    let mut t = Translator::new(info, function, context);
+    let mut t = Translator::new(info, function, context, target);
     let [vmctx, code, values] = t.parameters()[..] else {
         unreachable!("three parameters")
     };
@@ -112,7 +112,7 @@ pub(in crate::compile) fn entry_trampoline(stub: StubContext<'_>, type_index: u3
     let results = t.builder.inst_results(call).to_vec();
     t.store_words(&results, values);
     t.builder.ins().return_(&[]);
-    t.builder.finalize(config);
+    t.builder.finalize(target.frontend);
 }
 
 fn words(types: &[ValueType]) -> usize {

@@ -123,7 +123,7 @@ fn float(t: &mut Translator, operator: &Operator<'_>) -> bool {
 
 impl Translator<'_> {
     /// `second < first ? second : first`: which operand a NaN or a zero of either sign yields is part of it.
-    fn pseudo_minimum(&mut self, lanes: Type) {
+    pub(super) fn pseudo_minimum(&mut self, lanes: Type) {
         let (first, second) = self.pop2_lanes(lanes);
         let less = self.builder.ins().fcmp(FloatCC::LessThan, second, first);
         let less = self.as_lanes(less, lanes);
@@ -132,7 +132,7 @@ impl Translator<'_> {
     }
 
     /// `first < second ? second : first`.
-    fn pseudo_maximum(&mut self, lanes: Type) {
+    pub(super) fn pseudo_maximum(&mut self, lanes: Type) {
         let (first, second) = self.pop2_lanes(lanes);
         let less = self.builder.ins().fcmp(FloatCC::LessThan, first, second);
         let less = self.as_lanes(less, lanes);

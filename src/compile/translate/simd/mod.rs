@@ -1,4 +1,4 @@
-//! 128-bit vectors (SIMD128).
+//! 128-bit vectors (SIMD128 and relaxed SIMD).
 //!
 //! A vector on the operand stack has the lanes of the instruction that made it; each instruction asks for the lanes it
 //! works on, and a bit cast is put between where they differ. Bit casts cost nothing in machine code.
@@ -6,6 +6,7 @@
 mod arithmetic;
 mod convert;
 mod lane;
+mod relaxed;
 
 use super::Translator;
 use cranelift_codegen::ir::condcodes::{FloatCC, IntCC};
@@ -35,6 +36,7 @@ pub(super) fn translate(t: &mut Translator, operator: &Operator<'_>) -> bool {
         || integer_comparison(t, operator)
         || float_comparison(t, operator)
         || convert::translate(t, operator)
+        || relaxed::translate(t, operator)
 }
 
 /// Instructions that do not care about lanes, and those that reduce a vector to a number.

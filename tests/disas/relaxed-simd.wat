@@ -1,0 +1,16 @@
+;; Where the CPU has no fused multiply-add, it is two instructions and no call; the others are one or two.
+(module
+  (func (param v128 v128 v128) (result v128)
+    (f32x4.relaxed_madd (local.get 0) (local.get 1) (local.get 2)))
+  (func (param v128 v128 v128) (result v128)
+    (f64x2.relaxed_nmadd (local.get 0) (local.get 1) (local.get 2)))
+  (func (param v128 v128 v128) (result v128)
+    (i8x16.relaxed_laneselect (local.get 0) (local.get 1) (local.get 2)))
+  (func (param v128 v128) (result v128)
+    (i8x16.relaxed_swizzle (local.get 0) (local.get 1)))
+  (func (param v128 v128 v128) (result v128)
+    (i32x4.relaxed_dot_i8x16_i7x16_add_s (local.get 0) (local.get 1) (local.get 2)))
+  (func (param v128) (result v128)
+    (i32x4.relaxed_trunc_f64x2_s_zero (local.get 0)))
+  (func (param v128 v128) (result v128)
+    (f32x4.relaxed_min (local.get 0) (local.get 1))))
