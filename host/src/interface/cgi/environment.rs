@@ -76,7 +76,8 @@ pub fn environment(request: &Request, mut put: impl FnMut(&[u8], &[u8])) {
     put(b"PATH_INFO", &decoded_path(&request.path));
     put(b"QUERY_STRING", request.query.as_bytes());
     put(b"REQUEST_ID", request.id.0.as_bytes());
-    if let Some(length) = request.content_length {
+    // Set if and only if there is a body (RFC 3875, section 4.1.2).
+    if let Some(length) = request.content_length.filter(|length| *length > 0) {
         put(b"CONTENT_LENGTH", length.to_string().as_bytes());
     }
     if let Some(content_type) = request.header("content-type") {
