@@ -231,7 +231,6 @@ fn unsupported_proposals_are_named() {
         ("(module (memory 1 1 shared))", "threads"),
         ("(module (memory 1) (memory 1))", "multi-memory"),
         ("(module (memory i64 1))", "memory64"),
-        ("(module (func (return_call 0)))", "tail call"),
         ("(module (tag))", "exception handling"),
         ("(module (type (struct)))", "garbage collection"),
         (

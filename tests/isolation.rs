@@ -453,6 +453,9 @@ fn image_file_cut_short_under_a_running_instance() {
             panic!("{name}: {reason:?}")
         };
         assert!(message.contains("image file"), "{message}");
+        // Nothing is copied from a file that could not be read.
+        assert!(instance.reset(Box::new(())).is_err());
+        assert!(instance.trim().is_err());
     }
     drop(bystander);
 }
@@ -491,6 +494,242 @@ fn function_references_that_are_none() {
         assert!(matches!(reason, Reason::HostPanic(_)), "{reason:?}");
     }
     assert_eq!(call(&mut instance, "run", &[one]).unwrap(), [1]);
+}
+
+#[test]
+fn operand_loaded_from_the_last_bytes_of_memory() {
+    // A load that the code generator makes part of an instruction must not become wider than it was: these are the last bytes
+    // that can be read.
+    let integer_binary =
+        "add sub mul and or xor shl shr_s shr_u rotl rotr div_u rem_u eq ne lt_s lt_u ge_s";
+    let float_binary = "add sub mul div min max copysign eq lt ge";
+    let float_unary = "abs neg ceil floor trunc nearest sqrt";
+    let lanes = "add sub min_s min_u max_s avgr_u add_sat_s eq lt_s mul shl shr_u dot_i16x8_s narrow_i32x4_s \
+        extmul_low_i8x16_s q15mulr_sat_s swizzle min max pmin div ge";
+    let mut functions = Vec::new();
+    let mut function = |result: &str, body: String| {
+        let name = functions.len();
+        functions.push(format!(
+            "(func (export \"f{name}\") (param i32) (result {result}) {body})"
+        ));
+    };
+    for (ty, bytes, unary, binary) in [
+        ("i32", 4, "clz ctz popcnt", integer_binary),
+        ("i64", 8, "clz ctz popcnt", integer_binary),
+        ("f32", 4, float_unary, float_binary),
+        ("f64", 8, float_unary, float_binary),
+    ] {
+        let load = format!("({ty}.load (i32.sub (local.get 0) (i32.const {bytes})))");
+        for op in unary.split_whitespace() {
+            function(ty, format!("({ty}.{op} {load})"));
+        }
+        for op in binary.split_whitespace() {
+            let compares = ["eq", "ne", "lt", "lt_s", "lt_u", "ge", "ge_s"].contains(&op);
+            let result = if compares { "i32" } else { ty };
+            function(result, format!("({ty}.{op} {load} ({ty}.const 3))"));
+            if !op.starts_with("div") && !op.starts_with("rem") {
+                function(result, format!("({ty}.{op} ({ty}.const 3) {load})"));
+            }
+        }
+    }
+    for (conversion, from, bytes) in [
+        ("f64.promote_f32", "f32", 4),
+        ("f32.demote_f64", "f64", 8),
+        ("f64.convert_i32_s", "i32", 4),
+        ("f64.convert_i64_s", "i64", 8),
+        ("f32.convert_i32_u", "i32", 4),
+        ("i32.trunc_sat_f32_s", "f32", 4),
+        ("i64.trunc_sat_f64_u", "f64", 8),
+        ("f32x4.splat", "f32", 4),
+        ("f64x2.splat", "f64", 8),
+        ("i32x4.splat", "i32", 4),
+    ] {
+        let result = conversion.split('.').next().unwrap();
+        let result = if result.contains('x') { "v128" } else { result };
+        function(
+            result,
+            format!("({conversion} ({from}.load (i32.sub (local.get 0) (i32.const {bytes}))))"),
+        );
+    }
+    let vector = "(v128.const i64x2 3 5)";
+    for (load, bytes) in [
+        ("load8_splat", 1),
+        ("load16_splat", 2),
+        ("load32_splat", 4),
+        ("load64_splat", 8),
+        ("load32_zero", 4),
+        ("load64_zero", 8),
+        ("load8x8_s", 8),
+        ("load16x4_u", 8),
+        ("load32x2_s", 8),
+        ("load", 16),
+    ] {
+        let load = format!("(v128.{load} (i32.sub (local.get 0) (i32.const {bytes})))");
+        for shape in ["i8x16", "i16x8", "i32x4", "i64x2", "f32x4", "f64x2"] {
+            for op in lanes.split_whitespace() {
+                let shifts = op.starts_with("sh");
+                let other = if shifts { "(i32.const 3)" } else { vector };
+                function("v128", format!("({shape}.{op} {load} {other})"));
+                if !shifts {
+                    function("v128", format!("({shape}.{op} {vector} {load})"));
+                }
+            }
+        }
+    }
+    for (lane, bytes) in [("8", 1), ("16", 2), ("32", 4), ("64", 8)] {
+        let at = format!("(i32.sub (local.get 0) (i32.const {bytes}))");
+        function("v128", format!("(v128.load{lane}_lane 1 {at} {vector})"));
+        function(
+            "i32",
+            format!("(v128.store{lane}_lane 1 {at} {vector}) (i32.const 0)"),
+        );
+    }
+    let engine = engine();
+    // Not every shape has every operation: those that are not instructions are left out, many must remain.
+    let functions: Vec<String> = functions
+        .into_iter()
+        .filter(|function| wat::parse_str(format!("(module (memory 1) {function})")).is_ok())
+        .collect();
+    assert!(functions.len() > 700, "{}", functions.len());
+    let mut instance = instance(
+        &engine,
+        &format!("(module (memory 1) {})", functions.concat()),
+    );
+    let exports = instance.linked().module().info().exports.clone();
+    for (export, function) in exports.iter().zip(&functions) {
+        if let Err(trap) = call(&mut instance, &export.name, &[PAGE]) {
+            panic!("{function}: {trap}");
+        }
+        let beyond = trap_of(call(&mut instance, &export.name, &[PAGE + 1]));
+        assert_eq!(beyond, OUT_OF_BOUNDS, "{function}");
+    }
+}
+
+#[test]
+fn host_function_panics_at_the_stack_limit() {
+    let engine = engine();
+    let mut imports = Imports::new();
+    imports.define(
+        "host",
+        "panic",
+        |_: &mut dormouse::Caller<'_>| -> Result<(), Stop> {
+            panic!(
+                "a defect, {:?}",
+                std::backtrace::Backtrace::force_capture().status()
+            )
+        },
+    );
+    let wat = r#"(module (import "host" "panic" (func $panic))
+        (func $down (export "down") (param i32)
+            (if (local.get 0) (then (call $down (i32.sub (local.get 0) (i32.const 1))))
+                (else (call $panic)))))"#;
+    let limits = Limits {
+        stack_bytes: 16 << 10,
+        ..Limits::default()
+    };
+    let linked = linked(&engine, wat, &imports);
+    let mut instance = Instance::new(&linked, limits, Box::new(())).unwrap();
+    let (mut panicked, mut overflowed) = (0, 0);
+    // The deepest that fits, found from below, is what has the least room for the panic.
+    for depth in (0..2000).step_by(25) {
+        match trap_of(call(&mut instance, "down", &[depth])) {
+            Reason::HostPanic(message) if message.starts_with("a defect") => panicked += 1,
+            Reason::Trap(TrapKind::StackOverflow) => overflowed += 1,
+            other => panic!("{other:?}"),
+        }
+    }
+    assert!(panicked > 0 && overflowed > 0);
+}
+
+/// Numbers that look random and are the same every time.
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, limit: u64) -> u64 {
+        self.0 = self
+            .0
+            .wrapping_mul(6364136223846793005)
+            .wrapping_add(1442695040888963407);
+        (self.0 >> 33) % limit
+    }
+}
+
+#[test]
+fn any_sequence_of_calls_ends_in_the_image() {
+    // Few slots for two modules, so that slots change hands; small parts kept, so that both ways of putting back are taken.
+    let options = EngineOptions {
+        slots_max: 6,
+        keep_resident_pages: 20,
+        tick: Duration::from_micros(50),
+        ..EngineOptions::default()
+    };
+    let engine = Engine::new(&options).unwrap();
+    let other = MEMORY
+        .replace("(memory 2 100)", "(memory 40 60)")
+        .replace("frozen", "frosty");
+    let images = [MEMORY, &other].map(|wat| freeze(&mut instance(&engine, wat)));
+    let observe = |instance: &mut Instance| {
+        let observed = ["sum", "global", "size"].map(|name| call(instance, name, &[]).unwrap()[0]);
+        let beyond = observed[2] * PAGE;
+        assert_eq!(trap_of(call(instance, "peek", &[beyond])), OUT_OF_BOUNDS);
+        observed
+    };
+    let frozen = [&images[0], &images[1]].map(|image| observe(&mut restore(image)));
+    let mut random = Random(1);
+    let mut instances: Vec<(usize, Instance)> = Vec::new();
+    let mut checked = 0;
+    for _ in 0..3000 {
+        if instances.is_empty() || (instances.len() < 6 && random.below(8) == 0) {
+            let which = random.below(2) as usize;
+            instances.push((which, restore(&images[which])));
+            let (_, instance) = instances.last_mut().unwrap();
+            if random.below(2) == 0 {
+                assert_eq!(observe(instance), frozen[which]);
+                checked += 1;
+            }
+        }
+        let at = random.below(instances.len() as u64) as usize;
+        let (which, instance) = &mut instances[at];
+        if instance.in_call() {
+            match random.below(4) {
+                0 => assert_eq!(instance.resume(), Progress::Preempted),
+                1 => assert!(instance.reset(Box::new(())).is_err() && instance.trim().is_err()),
+                2 => drop(instance.stop(Reason::Exit(1))),
+                _ => drop(instances.remove(at)),
+            }
+            continue;
+        }
+        let bytes = instance.memory().len() as u64;
+        match random.below(12) {
+            0 => drop(call(instance, "grow", &[random.below(30)])),
+            1..=3 => drop(call(
+                instance,
+                "poke",
+                &[random.below(bytes), 1 + random.below(255)],
+            )),
+            4 => {
+                let step = 1 + random.below(20_000);
+                let count = 1 + random.below(bytes / step);
+                call(instance, "spray", &[count, step, 0]).unwrap();
+            }
+            5 => assert!(call(instance, "trap", &[]).is_err()),
+            6 => begin(instance, "spin"),
+            7 => instance.memory()[random.below(bytes) as usize] = 0xaa,
+            8 => instance.trim().unwrap(),
+            9 => drop(instances.remove(at)),
+            _ => {
+                instance.reset(Box::new(())).unwrap();
+                if random.below(4) == 0 {
+                    instance.trim().unwrap();
+                }
+                if random.below(2) == 0 {
+                    assert_eq!(observe(instance), frozen[*which]);
+                    checked += 1;
+                }
+            }
+        }
+    }
+    assert!(checked > 100, "{checked}");
 }
 
 #[test]

@@ -3,7 +3,7 @@
 
 mod support;
 
-use dormouse::{Engine, EngineOptions, Image, Imports, Instance, Progress, Reason};
+use dormouse::{Engine, EngineOptions, Image, Imports, Instance, Progress, Reason, RestoreError};
 use std::io::{Read, Seek, SeekFrom};
 use std::process::Command;
 use support::{call, engine, freeze, fresh, instance, linked, restore};
@@ -183,6 +183,28 @@ fn no_mappings_left_at_any_point() {
 }
 
 #[test]
+fn as_many_instances_as_there_can_be() {
+    in_own_process("as_many_instances_as_there_can_be", || {
+        let engine = engine();
+        let image = freeze(&mut instance(&engine, MEMORY));
+        let mut instances = Vec::with_capacity(1 << 16);
+        let error = loop {
+            match image.restore(Default::default(), Box::new(())) {
+                Ok(instance) => instances.push(instance),
+                Err(error) => break error,
+            }
+        };
+        // Not the kernel said no, but the engine, and in good time: without mappings the process's own allocations fail.
+        assert!(matches!(error, RestoreError::NoSlot), "{error}");
+        assert!(instances.len() > 10_000, "{}", instances.len());
+        for instance in instances.iter_mut().step_by(100) {
+            assert_eq!(call(instance, "grow", &[1]).unwrap(), [32]);
+        }
+        assert!(Filler::fill().pages.len() > 10_000);
+    });
+}
+
+#[test]
 fn reset_in_a_forked_child() {
     in_own_process("reset_in_a_forked_child", || {
         let engine = engine();
@@ -229,6 +251,60 @@ fn signals_held_back_by_an_inherited_mask() {
         let spin = instance.linked().module().function("spin").unwrap();
         instance.begin(spin, &[]).unwrap();
         assert_eq!(instance.resume(), Progress::Preempted);
+    });
+}
+
+#[test]
+fn ticks_at_every_moment() {
+    in_own_process("ticks_at_every_moment", || {
+        let options = EngineOptions {
+            tick: std::time::Duration::from_micros(50),
+            ..EngineOptions::default()
+        };
+        let engine = Engine::new(&options).unwrap();
+        let mut imports = Imports::new();
+        imports.define(
+            "host",
+            "double",
+            |caller: &mut dormouse::Caller<'_>, at: u32| {
+                let bytes = caller.slice(at, 4)?;
+                bytes[0] = bytes[0].wrapping_mul(2);
+                Ok(())
+            },
+        );
+        let wat = r#"(module (import "host" "double" (func $double (param i32)))
+            (memory 4 20) (data (i32.const 100) "\01")
+            (func (export "f") (result i32)
+                (drop (memory.grow (i32.const 1)))
+                (i32.store8 (i32.const 262144) (i32.const 1))
+                (memory.copy (i32.const 60000) (i32.const 0) (i32.const 70000))
+                (call $double (i32.const 100)) (call $double (i32.const 100))
+                (i32.add (i32.load8_u (i32.const 100)) (memory.size)))
+            (func (export "trap") (drop (call 1)) (drop (i32.load (i32.const -1)))))"#;
+        let image = freeze(&mut fresh(&linked(&engine, wat, &imports)));
+        // SAFETY: asks who this thread is.
+        let thread = unsafe { libc::pthread_self() };
+        let done = std::sync::atomic::AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                // Far more often than the timer would, at any place in the engine.
+                while !done.load(std::sync::atomic::Ordering::Relaxed) {
+                    // SAFETY: the thread waits for this one in the scope, so it exists.
+                    unsafe { libc::pthread_kill(thread, libc::SIGURG) };
+                    std::hint::spin_loop();
+                }
+            });
+            for _ in 0..300 {
+                let mut instance = restore(&image);
+                for _ in 0..10 {
+                    assert_eq!(call(&mut instance, "f", &[]).unwrap(), [9]);
+                    instance.reset(Box::new(())).unwrap();
+                    call(&mut instance, "trap", &[]).unwrap_err();
+                    instance.reset(Box::new(())).unwrap();
+                }
+            }
+            done.store(true, std::sync::atomic::Ordering::Relaxed);
+        });
     });
 }
 

@@ -6,18 +6,19 @@
 use super::error::CompileError;
 use wasmparser::{Validator, WasmFeatures};
 
-/// WebAssembly 2.0 with extended constant expressions.
-pub(super) const SUPPORTED: WasmFeatures = WasmFeatures::WASM2.union(WasmFeatures::EXTENDED_CONST);
+/// WebAssembly 2.0 with extended constant expressions and tail calls.
+pub(super) const SUPPORTED: WasmFeatures = WasmFeatures::WASM2
+    .union(WasmFeatures::EXTENDED_CONST)
+    .union(WasmFeatures::TAIL_CALL);
 
 /// Proposals that are recognised in order to be refused by name.
-const PROPOSALS: [(WasmFeatures, &str); 18] = [
+const PROPOSALS: [(WasmFeatures, &str); 17] = [
     (WasmFeatures::RELAXED_SIMD, "the relaxed SIMD proposal"),
     (WasmFeatures::THREADS, "the threads proposal"),
     (
         WasmFeatures::SHARED_EVERYTHING_THREADS.union(WasmFeatures::THREADS),
         "the shared-everything-threads proposal",
     ),
-    (WasmFeatures::TAIL_CALL, "the tail call proposal"),
     (WasmFeatures::MULTI_MEMORY, "the multi-memory proposal"),
     (WasmFeatures::MEMORY64, "the memory64 proposal"),
     (WasmFeatures::EXCEPTIONS, "the exception handling proposal"),

@@ -62,7 +62,11 @@ pub(super) fn parse<'a>(
         .read(wasm)
         .map_err(|error| features::explain(wasm, &error))?;
     if let Some(error) = reader.import_error {
-        return Err(error);
+        // A module that is not valid is called that, whatever else keeps it from being compiled.
+        return match Validator::new_with_features(features::SUPPORTED).validate_all(wasm) {
+            Ok(_) => Err(error),
+            Err(invalid) => Err(features::explain(wasm, &invalid)),
+        };
     }
     let mut module = reader.module;
     module.names.resize(module.info.functions.len(), None);
@@ -74,7 +78,7 @@ pub(super) fn parse<'a>(
 struct ModuleReader<'a> {
     module: Module<'a>,
     data_bytes: u64,
-    /// The first import that is not a function. Reported once all sections are known to be valid.
+    /// The first import that is not a function. Reported once the module is known to be valid.
     import_error: Option<CompileError>,
 }
 

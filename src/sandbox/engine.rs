@@ -11,7 +11,9 @@ use std::time::Duration;
 /// How an engine is set up.
 #[derive(Clone, Debug)]
 pub struct EngineOptions {
-    /// The most instances at a time. A slot of 4 GiB of address space each: a process has room for some 31,000.
+    /// The most instances at a time. A slot of 4 GiB of address space each: a process has room for some 31,000. Of these only
+    /// so many are used as the kernel's limit of mappings allows (16,000 with `vm.max_map_count` at its default of
+    /// 65,530): at that limit the process's own allocations fail.
     pub slots_max: usize,
     /// Native stack of a call: the most that [`Limits::stack_bytes`](super::Limits::stack_bytes) can give.
     pub stack_bytes: usize,
@@ -34,6 +36,17 @@ impl Default for EngineOptions {
 
 /// The shortest time slice: with less, a guest on a busy machine would do nothing but take signals.
 const TICK_NS_MIN: u64 = 50_000;
+
+/// The most mappings an instance makes: its image, the memory beyond that, and what separates it from the next slot.
+const SLOT_MAPPINGS: usize = 3;
+
+/// Mappings left for everything else: two for the stack of every call in progress, code, the process's own memory.
+const OTHER_MAPPINGS: usize = 16 << 10;
+
+/// The most slots that are used, given how many mappings a process may have.
+fn slots_within(mappings: usize) -> usize {
+    mappings.saturating_sub(OTHER_MAPPINGS).max(mappings / 4) / SLOT_MAPPINGS
+}
 
 /// What an engine needs from the system and did not get.
 #[derive(Debug)]
@@ -100,7 +113,9 @@ impl Engine {
         };
         Ok(Engine {
             shared: Rc::new(EngineState {
-                slots: Rc::new(Slots::new(options.slots_max)),
+                slots: Rc::new(Slots::new(
+                    options.slots_max.min(slots_within(os::mappings_max())),
+                )),
                 stacks: StackPool::new(options.stack_bytes),
                 page_map: PageMap::open(),
                 keep_resident_pages: options.keep_resident_pages,

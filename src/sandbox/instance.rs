@@ -5,18 +5,18 @@
 //! called again, which is how reactors keep state, or reset to its image.
 
 use super::engine::Engine;
-use super::fiber::{self, Fiber, FiberYielder, Suspension};
-use super::module::{Callable, Linked};
+use super::fiber::{self, Fiber, FiberYielder};
+use super::module::Linked;
 use super::os::{self, Access};
-use super::signals::{self, Fault};
+use super::signals::Fault;
 use super::slots::Slot;
-use super::trap::{Frame, Limit, Reason, Trap, TrapKind};
-use crate::compile::info::SegmentMode;
-use crate::layout::{PAGE_BYTES, WASM_PAGE_BYTES, WASM_PAGES_MAX, header};
+use super::trap::{Limit, Reason, TrapKind};
+use crate::compile::info::{ConstantInstruction, ExportKind, SegmentMode};
+use crate::layout::{WASM_PAGE_BYTES, WASM_PAGES_MAX, header};
 use std::any::Any;
 use std::ptr::{NonNull, null};
 use std::rc::Rc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 /// What an instance may use.
@@ -41,19 +41,6 @@ impl Default for Limits {
             cpu_time: None,
         }
     }
-}
-
-/// How far a call got.
-#[derive(Debug, PartialEq, Eq)]
-pub enum Progress {
-    /// The function returned; the words of its results (two for a v128).
-    Returned(Vec<u64>),
-    /// The guest ended early and will not go on.
-    Stopped(Trap),
-    /// Its time slice ended; it goes on when resumed.
-    Preempted,
-    /// A host function waits; the instance's data says for what.
-    Blocked,
 }
 
 /// Where a suspended guest is, for a backtrace.
@@ -89,19 +76,21 @@ pub(crate) struct Inner {
     pub yielder: *const FiberYielder,
     pub preempt_pending: AtomicBool,
     pub resumed_at_ns: u64,
-    cpu_ns: u64,
+    pub cpu_ns: u64,
     pub stop: Option<Reason>,
     pub fault: Option<Fault>,
     pub place: Place,
     peak_memory_bytes: u64,
-    refused: Option<Limit>,
+    pub refused: Option<Limit>,
+    /// A page could not be read from the image file, so others may be unreadable too.
+    pub image_lost: bool,
 }
 
 /// An isolated instance of a module.
 pub struct Instance {
     // Before `inner`, which its frames refer to.
-    fiber: Option<Fiber>,
-    result_words: usize,
+    pub(super) fiber: Option<Fiber>,
+    pub(super) result_words: usize,
     pub(crate) inner: NonNull<Inner>,
     pub(crate) origin: Option<Rc<Origin>>,
     /// It was restored before it was known which pages calls write, so its first reset makes it anew.
@@ -133,7 +122,7 @@ impl Inner {
         &mut *self.data
     }
 
-    fn read_header(&self, offset: i32) -> u64 {
+    pub fn read_header(&self, offset: i32) -> u64 {
         // SAFETY: header words lie in the slot's first page, which is accessible while the instance lives.
         unsafe { self.vmctx().offset(offset as isize).cast::<u64>().read() }
     }
@@ -297,7 +286,11 @@ impl Inner {
             return Err(TrapKind::TableOutOfBounds);
         }
         for offset in 0..count {
-            let entry = self.evaluate(&elements[(source + offset) as usize])[0];
+            let entry = match elements[(source + offset) as usize][..] {
+                // What nearly every element is: a guest can ask for many at once, and the thread waits.
+                [ConstantInstruction::RefFunc(function)] => module.reference(function),
+                ref expression => self.evaluate(expression)[0],
+            };
             self.table(table)[(destination + offset) as usize] = entry;
         }
         Ok(())
@@ -331,6 +324,7 @@ impl Instance {
             place: Place::HostCall,
             peak_memory_bytes: memory_bytes,
             refused: None,
+            image_lost: false,
         });
         let mut instance = Instance {
             fiber: None,
@@ -409,6 +403,23 @@ impl Instance {
         self.inner_mut().memory_mut()
     }
 
+    /// The value of an exported global: its word, or the two of a v128.
+    pub fn global(&mut self, name: &str) -> Option<Vec<u64>> {
+        self.wake();
+        let inner = self.inner_mut();
+        let info = &inner.linked.module().shared.info;
+        let ExportKind::Global(index) = info.export(name)? else {
+            return None;
+        };
+        let offset = info.layout.globals[index as usize];
+        let words = info.globals[index as usize].value.words() as u32;
+        Some(
+            (0..words)
+                .map(|word| *inner.word(offset + word * 8))
+                .collect(),
+        )
+    }
+
     /// A limit that the guest ran into and may not have noticed: growing failed, as the specification allows.
     pub fn refused_limit(&self) -> Option<&Limit> {
         self.inner().refused.as_ref()
@@ -433,219 +444,6 @@ impl Instance {
         if let Some(memory_bytes) = self.dropped_header {
             self.write_header(memory_bytes);
         }
-    }
-
-    /// Begins a call; [`Instance::resume`] runs it.
-    ///
-    /// # Errors
-    /// When there is no memory for a stack.
-    ///
-    /// # Panics
-    /// When a call is in progress, the function is not one the host can call (exported, or the start function), the
-    /// number of words is not that of its parameters, or the word for a `funcref` is neither null nor a reference that
-    /// this module gave out.
-    pub fn begin(&mut self, callable: Callable, arguments: &[u64]) -> std::io::Result<()> {
-        assert!(
-            self.fiber.is_none(),
-            "an instance executes one call at a time"
-        );
-        self.wake();
-        let pointer = self.inner;
-        let inner = self.inner_mut();
-        let module = inner.linked.module();
-        let (trampoline, code) = module
-            .entry(callable)
-            .expect("only exported functions and the start function are called");
-        let ty = module.function_type(callable);
-        let parameter_words: usize = ty.parameters.iter().map(|ty| ty.words()).sum();
-        let result_words: usize = ty.results.iter().map(|ty| ty.words()).sum();
-        assert_eq!(arguments.len(), parameter_words, "one word a parameter");
-        assert!(
-            module.are_references(&ty.parameters, arguments),
-            "a word for a funcref is null or refers to a function of the module"
-        );
-        let stacks = inner.engine().shared.stacks.clone();
-        let stack = stacks.take()?;
-        let guest_bytes = inner.limits.stack_bytes.min(stacks.guest_bytes());
-        let stack_base = corosensei::stack::Stack::base(&stack).get();
-        inner.write_header(header::STACK_LIMIT, (stack_base - guest_bytes) as u64);
-        inner.values.clear();
-        inner.values.extend_from_slice(arguments);
-        inner.values.resize(parameter_words.max(result_words), 0);
-        inner.cpu_ns = 0;
-        inner.refused = None;
-        inner.stop = None;
-        inner.fault = None;
-        // A backtrace of a call that was stopped before it ran is empty, not that of the call before.
-        inner.place = Place::HostCall;
-        inner.write_header(header::EXIT_FRAME, 0);
-        inner.preempt_pending.store(false, Ordering::Relaxed);
-        // SAFETY: `inner` is freed in `drop`, after the fiber; trampoline and code are of one function of this module and
-        // `values` was just sized for it; the limit is at least the host's reserve above the stack's end.
-        self.fiber = Some(unsafe { Fiber::new(stack, pointer, trampoline, code) });
-        self.result_words = result_words;
-        Ok(())
-    }
-
-    /// Runs the call that was begun until it returns, is stopped, has had its time slice, or waits.
-    ///
-    /// # Panics
-    /// When no call was begun, or from within a host function.
-    pub fn resume(&mut self) -> Progress {
-        assert!(
-            !signals::running(),
-            "a host function cannot run another guest on its own fiber"
-        );
-        let fiber = self.fiber.as_mut().expect("a call was begun");
-        let inner = self.inner.as_ptr();
-        // SAFETY: the instance is borrowed exclusively; no reference into `inner` is live while the fiber runs.
-        let suspension = unsafe {
-            (*inner).resumed_at_ns = os::monotonic_ns();
-            signals::enter(inner);
-            let suspension = fiber.resume();
-            signals::leave();
-            (*inner).cpu_ns += os::monotonic_ns() - (*inner).resumed_at_ns;
-            suspension
-        };
-        match suspension {
-            None => {
-                self.end_call();
-                let words = self.result_words;
-                Progress::Returned(self.inner().values[..words].to_vec())
-            }
-            Some(Suspension::Stopped) => {
-                let reason = self.take_reason();
-                Progress::Stopped(self.stop(reason))
-            }
-            Some(suspension) => {
-                let inner = self.inner();
-                match inner.limits.cpu_time {
-                    Some(limit) if Duration::from_nanos(inner.cpu_ns) >= limit => {
-                        Progress::Stopped(self.stop(Reason::Limit(Limit::CpuTime(limit))))
-                    }
-                    _ if suspension == Suspension::Blocked => Progress::Blocked,
-                    _ => Progress::Preempted,
-                }
-            }
-        }
-    }
-
-    /// Ends a call that was begun and is suspended.
-    ///
-    /// # Panics
-    /// When no call was begun.
-    pub fn stop(&mut self, reason: Reason) -> Trap {
-        let backtrace = self.backtrace();
-        self.end_call();
-        Trap { reason, backtrace }
-    }
-
-    /// Begins a call and runs it to its end; a guest that waits is resumed at once.
-    ///
-    /// # Panics
-    /// As [`Instance::begin`] and [`Instance::resume`].
-    pub fn call(&mut self, callable: Callable, arguments: &[u64]) -> Result<Vec<u64>, Trap> {
-        self.begin(callable, arguments).map_err(|error| {
-            Trap::without_backtrace(Reason::Host(format!(
-                "there is no memory for a stack: {error}"
-            )))
-        })?;
-        loop {
-            match self.resume() {
-                Progress::Returned(results) => return Ok(results),
-                Progress::Stopped(trap) => return Err(trap),
-                Progress::Preempted | Progress::Blocked => {}
-            }
-        }
-    }
-
-    /// Gives the fiber's stack back.
-    fn end_call(&mut self) {
-        let fiber = self.fiber.take().expect("a call was begun");
-        self.inner()
-            .engine()
-            .shared
-            .stacks
-            .give_back(fiber.into_stack());
-    }
-
-    /// Why the guest stopped, from what the host call or the fault left.
-    fn take_reason(&mut self) -> Reason {
-        let inner = self.inner_mut();
-        if let Some(reason) = inner.stop.take() {
-            return reason;
-        }
-        let fault = inner
-            .fault
-            .take()
-            .expect("a stopped guest left a reason or a fault");
-        if fault.signal == libc::SIGBUS && inner.contains(fault.address) {
-            return Reason::Host(
-                "a page of the instance could not be read from its image file".to_owned(),
-            );
-        }
-        let kind = inner.linked.module().trap_at(fault.pc);
-        let faulted_on_memory = fault.signal == libc::SIGSEGV || fault.signal == libc::SIGBUS;
-        match kind {
-            // A memory access traps only in the instance's own slot, or at the null page, where checked accesses are sent
-            // so that not even speculation goes elsewhere: anywhere else the sandbox would be broken.
-            Some(kind)
-                if !faulted_on_memory
-                    || inner.contains(fault.address)
-                    || fault.address < PAGE_BYTES =>
-            {
-                match &inner.refused {
-                    Some(limit) => Reason::Limit(limit.clone()),
-                    None => Reason::Trap(kind),
-                }
-            }
-            _ => {
-                // To go on would be to serve from a process whose isolation is in doubt.
-                eprintln!(
-                    "dormouse: a guest broke out of its sandbox: {fault:x?}; this is a defect, aborting"
-                );
-                std::process::abort();
-            }
-        }
-    }
-
-    /// The wasm functions active in a suspended call, innermost first.
-    fn backtrace(&self) -> Vec<Frame> {
-        let inner = self.inner();
-        let module = inner.linked.module();
-        let mut frames = Vec::new();
-        let stack_limit = inner.read_header(header::STACK_LIMIT) as usize;
-        let stack_base = stack_limit
-            + inner
-                .limits
-                .stack_bytes
-                .min(inner.engine().shared.stacks.guest_bytes());
-        let stack = stack_limit - super::stack::HOST_RESERVE_BYTES..stack_base - 16;
-        let mut frame = match inner.place {
-            Place::Code { pc, frame } => {
-                frames.extend(module.frame_at(pc));
-                frame
-            }
-            Place::HostCall => inner.read_header(header::EXIT_FRAME) as usize,
-        };
-        while frames.len() < Trap::FRAMES_MAX && stack.contains(&frame) && frame % 8 == 0 {
-            // SAFETY: the two words at `frame` lie on the call's stack, which is mapped.
-            let (caller, return_address) = unsafe {
-                (
-                    (frame as *const usize).read(),
-                    (frame as *const usize).add(1).read(),
-                )
-            };
-            match module.frame_of_call(return_address) {
-                Some(found) => frames.push(found),
-                None => break,
-            }
-            if caller <= frame {
-                break;
-            }
-            frame = caller;
-        }
-        frames
     }
 }
 

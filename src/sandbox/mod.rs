@@ -3,6 +3,7 @@
 //! Unsafe code lives here, at the thinnest possible edge of `snapshot`, and nowhere else.
 
 mod builtins;
+mod call;
 mod code;
 mod engine;
 mod fiber;
@@ -16,12 +17,13 @@ mod slots;
 mod stack;
 mod trap;
 
+pub use call::Progress;
 pub use engine::{Engine, EngineError, EngineOptions};
 pub use host_function::{
     Caller, HostFunction, HostResult, HostValue, Imports, IntoHostFunction, Stop,
 };
 pub(crate) use instance::Origin;
-pub use instance::{Instance, Limits, Progress};
+pub use instance::{Instance, Limits};
 pub use instantiate::InstantiateError;
 pub use module::{Callable, LinkError, Linked, LoadError, Module, Unresolved};
 pub(crate) use slots::SlotError;

@@ -343,6 +343,15 @@ impl PageMap {
     }
 }
 
+/// How many mappings the kernel lets a process have.
+pub fn mappings_max() -> usize {
+    const DEFAULT: usize = 65_530;
+    std::fs::read_to_string("/proc/sys/vm/max_map_count")
+        .ok()
+        .and_then(|number| number.trim().parse().ok())
+        .unwrap_or(DEFAULT)
+}
+
 /// Turns transparent huge pages off for this process: a guest's first write to a page must not cost 2 MiB.
 ///
 /// Advice on the reservations instead would set their free parts apart from each other and multiply the mappings.
@@ -423,7 +432,7 @@ impl Drop for ThreadTimer {
     }
 }
 
-/// Takes signals out of this thread's mask.
+/// Takes signals out of this thread's mask. Safe in a signal handler.
 pub fn unblock_signals(signals: &[libc::c_int]) -> io::Result<()> {
     // SAFETY: a zeroed set is filled in before use; only the mask of the thread that asks changes.
     let error = unsafe {

@@ -71,16 +71,10 @@ fn try_install() -> io::Result<()> {
         .try_into()
         .unwrap_or_else(|_| unreachable!("one action a signal"));
     let _ = PREVIOUS.set(previous);
-    // On the fiber's own stack, which it suspends; not masked meanwhile, since the handler may not return for long.
+    // On the fiber's own stack, which it suspends. Masked meanwhile, so that ticks in quick succession do not pile up on that
+    // stack; a handler that suspends, and may not return for long, unmasks it first.
     // SAFETY: `on_tick` keeps to what a handler may do; see there.
-    unsafe {
-        os::set_handler(
-            PREEMPT_SIGNAL,
-            on_tick,
-            libc::SA_NODEFER | libc::SA_RESTART,
-            &[],
-        )?
-    };
+    unsafe { os::set_handler(PREEMPT_SIGNAL, on_tick, libc::SA_RESTART, &[])? };
     Ok(())
 }
 
@@ -185,6 +179,8 @@ extern "C" fn on_tick(_: libc::c_int, _: *mut libc::siginfo_t, context: *mut lib
             let frame = registers[libc::REG_RBP as usize] as usize;
             (*inner).place = Place::Code { pc, frame };
             let errno = *libc::__errno_location();
+            // Cannot fail for a signal that exists.
+            let _ = os::unblock_signals(&[PREEMPT_SIGNAL]);
             fiber::suspend(inner, Suspension::Preempted);
             *libc::__errno_location() = errno;
         } else {

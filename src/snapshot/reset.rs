@@ -124,6 +124,10 @@ impl Instance {
     fn give_back_grown_memory(&mut self, origin: &Origin) -> Result<(), ResetError> {
         self.wake();
         let inner = self.inner_mut();
+        if inner.image_lost {
+            // To copy from the file as the guest did could end the process where it ended the guest.
+            return Err(ResetError::System(io::Error::from_raw_os_error(libc::EIO)));
+        }
         let grown = inner.memory_bytes() - origin.memory_bytes;
         if grown > 0 {
             // SAFETY: the part of this slot's memory that the guest grew; both callers made sure that no call is in progress.

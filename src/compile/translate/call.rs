@@ -1,4 +1,4 @@
-//! Calls, direct and through tables.
+//! Calls, direct and through tables, and tail calls of both kinds.
 
 use super::signature::guest_signature;
 use super::{Region, Translator};
@@ -16,6 +16,13 @@ pub(super) fn translate(t: &mut Translator, operator: &Operator<'_>) -> bool {
             table_index,
         } => {
             t.call_indirect(*type_index, *table_index);
+        }
+        Operator::ReturnCall { function_index } => t.return_call(*function_index),
+        Operator::ReturnCallIndirect {
+            type_index,
+            table_index,
+        } => {
+            t.return_call_indirect(*type_index, *table_index);
         }
         _ => return false,
     }
@@ -42,6 +49,27 @@ impl Translator<'_> {
             .ins()
             .call_indirect(signature, code, &arguments);
         self.push_results(call);
+    }
+
+    /// Calls a function in place of the current frame: its results are this function's.
+    fn return_call(&mut self, index: u32) {
+        let parameters = self.info.function_type(index).parameters.len();
+        let arguments = self.call_arguments(parameters);
+        let function = self.function(index);
+        self.builder.ins().return_call(function, &arguments);
+        self.reachable = false;
+    }
+
+    fn return_call_indirect(&mut self, type_index: u32, table: u32) {
+        let index = self.pop();
+        let code = self.checked_callee(type_index, table, index);
+        let parameters = self.info.types[type_index as usize].parameters.len();
+        let arguments = self.call_arguments(parameters);
+        let signature = self.signature(type_index);
+        self.builder
+            .ins()
+            .return_call_indirect(signature, code, &arguments);
+        self.reachable = false;
     }
 
     /// The address of the function in a table's element, after checking that it is one of this type.
