@@ -73,7 +73,7 @@ pub fn print_comparisons(title: &str, unit: &str, scale: f64, comparisons: &[Com
     println!("\n{title}");
     let head = ("workload", "kind", "peer", "quartiles", "ratio");
     println!(
-        "{:26} {:5} {:21} {unit:>9} {:>19} {:>6}  setting",
+        "{:30} {:5} {:21} {unit:>9} {:>19} {:>6}  setting",
         head.0, head.1, head.2, head.3, head.4
     );
     for comparison in comparisons {
@@ -87,7 +87,7 @@ pub fn print_comparisons(title: &str, unit: &str, scale: f64, comparisons: &[Com
                 .ratio_to_dormouse
                 .map_or(String::new(), |ratio| format!("{ratio:.2}"));
             println!(
-                "{:26} {:5} {:21} {:9.2} {:9.2}-{:9.2} {ratio:>6}  {}",
+                "{:30} {:5} {:21} {:9.2} {:9.2}-{:9.2} {ratio:>6}  {}",
                 comparison.workload,
                 format!("{:?}", comparison.kind).to_lowercase(),
                 timing.peer,
@@ -106,12 +106,12 @@ pub fn print_idle(idle: &[Idle]) {
     }
     println!("\nMemory of an idle instance, KiB (Pss and page tables)");
     println!(
-        "{:24} {:10} {:38} {:>9} {:>9} {:>9} {:>9}",
+        "{:24} {:10} {:30} {:>9} {:>9} {:>9} {:>9}",
         "workload", "peer", "state", "instances", "resident", "tables", "total"
     );
     for row in idle {
         println!(
-            "{:24} {:10} {:38} {:9} {:9.2} {:9.2} {:9.2}",
+            "{:24} {:10} {:30} {:9} {:9.2} {:9.2} {:9.2}",
             row.workload,
             row.peer,
             row.state,

@@ -10,48 +10,51 @@ pub struct Workload {
     pub data_bytes: u32,
     /// Hardware pages that a call writes a word of.
     pub written_pages: u32,
+    pub touch: Touch,
+}
+
+/// How a call first touches a page that it writes.
+#[derive(Clone, Copy, Debug)]
+pub enum Touch {
+    /// By writing: one page fault, where the page is not there yet.
+    Write,
+    /// By reading: one page fault for reading and another for writing.
+    ReadThenWrite,
 }
 
 const WASM_PAGE_BYTES: u32 = 65536;
 
-pub const WORKLOADS: [Workload; 6] = [
-    Workload {
-        name: "tiny, 0 pages written",
-        memory_pages: 1,
-        data_bytes: 64,
-        written_pages: 0,
-    },
-    Workload {
-        name: "tiny, 1 page written",
-        memory_pages: 1,
-        data_bytes: 64,
-        written_pages: 1,
-    },
-    Workload {
-        name: "2 MiB, 0 pages written",
-        memory_pages: 32,
-        data_bytes: 2 << 20,
-        written_pages: 0,
-    },
-    Workload {
-        name: "2 MiB, 16 pages written",
-        memory_pages: 32,
-        data_bytes: 2 << 20,
-        written_pages: 16,
-    },
-    Workload {
-        name: "2 MiB, 128 pages written",
-        memory_pages: 32,
-        data_bytes: 2 << 20,
-        written_pages: 128,
-    },
-    Workload {
-        name: "64 MiB, 4 pages written",
-        memory_pages: 1024,
-        data_bytes: 64 << 10,
-        written_pages: 4,
-    },
+pub const WORKLOADS: [Workload; 7] = [
+    workload("tiny, 0 pages written", 1, 64, 0, Touch::Write),
+    workload("tiny, 1 page written", 1, 64, 1, Touch::Write),
+    workload("2 MiB, 0 pages written", 32, 2 << 20, 0, Touch::Write),
+    workload("2 MiB, 16 pages written", 32, 2 << 20, 16, Touch::Write),
+    workload(
+        "2 MiB, 16 pages read, written",
+        32,
+        2 << 20,
+        16,
+        Touch::ReadThenWrite,
+    ),
+    workload("2 MiB, 128 pages written", 32, 2 << 20, 128, Touch::Write),
+    workload("64 MiB, 4 pages written", 1024, 64 << 10, 4, Touch::Write),
 ];
+
+const fn workload(
+    name: &'static str,
+    memory_pages: u32,
+    data_bytes: u32,
+    written_pages: u32,
+    touch: Touch,
+) -> Workload {
+    Workload {
+        name,
+        memory_pages,
+        data_bytes,
+        written_pages,
+        touch,
+    }
+}
 
 impl Workload {
     pub fn memory_bytes(&self) -> u64 {
@@ -70,10 +73,14 @@ impl Workload {
 
     /// The module; those of different seeds differ in their data.
     ///
-    /// `run(pages, stride)` adds one to the first word of each page and returns the sum of what was there before, which is
-    /// the same in every fresh instance and in no other.
+    /// `run(pages, stride)` adds one to a word of each page and returns the sum of what was there before, which is the same
+    /// in every fresh instance and in no other.
     pub fn wasm(&self, seed: u32) -> Vec<u8> {
         let pages = self.memory_pages;
+        let first = match self.touch {
+            Touch::Write => "(i32.store offset=8 (local.get $address) (i32.const 1))",
+            Touch::ReadThenWrite => "",
+        };
         let text = format!(
             r#"(module
   (memory (export "memory") {pages})
@@ -83,6 +90,7 @@ impl Workload {
     (block $done
       (loop $next
         (br_if $done (i32.eqz (local.get $pages)))
+        {first}
         (local.set $word (i32.load (local.get $address)))
         (local.set $sum (i32.add (local.get $sum) (local.get $word)))
         (i32.store (local.get $address) (i32.add (local.get $word) (i32.const 1)))

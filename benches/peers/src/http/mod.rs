@@ -79,20 +79,24 @@ pub fn run(options: &Options) -> Result<()> {
         .clone()
         .unwrap_or_else(|| root.join("target/release/dormouse"));
     let data = TemporaryFolder::new()?;
-    let servers = options
+    let mut servers = options
         .servers
         .iter()
         .map(|kind| start(*kind, &dormouse, &guest, &data.0))
         .collect::<Result<Vec<_>>>()?;
 
-    for server in &servers {
+    for server in &mut servers {
         load(server, options.connections, 1)?;
     }
     let mut samples: Vec<Vec<Sample>> = vec![Vec::new(); servers.len()];
     for round in 0..options.rounds {
         for position in 0..servers.len() {
             let turn = (position + round) % servers.len();
-            samples[turn].push(load(&servers[turn], options.connections, options.seconds)?);
+            samples[turn].push(load(
+                &mut servers[turn],
+                options.connections,
+                options.seconds,
+            )?);
         }
     }
     report(&servers, samples, options.json)
@@ -159,7 +163,7 @@ struct Sample {
     latency_p99_us: f64,
 }
 
-fn load(server: &Server, connections: u32, seconds: u32) -> Result<Sample> {
+fn load(server: &mut Server, connections: u32, seconds: u32) -> Result<Sample> {
     let before = server.processor_time()?;
     let output = Command::new("taskset")
         .args([
@@ -175,6 +179,9 @@ fn load(server: &Server, connections: u32, seconds: u32) -> Result<Sample> {
         .output()
         .context("cannot run wrk")?;
     let text = String::from_utf8_lossy(&output.stdout);
+    if let Some(status) = server.ended()? {
+        bail!("{} ended under load with {status}", server.name);
+    }
     ensure!(
         output.status.success(),
         "wrk failed: {text}{}",

@@ -5,7 +5,7 @@ use anyhow::{Context, Result, bail, ensure};
 use std::ffi::OsString;
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 /// How long a server may take until it answers.
@@ -54,7 +54,7 @@ impl Server {
                 Ok(body) if body.ends_with(expected) => return Ok(server),
                 Ok(response) => bail!("{name} answered {response:?} and not {expected:?}"),
                 Err(_) if begun.elapsed() < START_TIMEOUT => {
-                    if let Some(status) = server.child.try_wait()? {
+                    if let Some(status) = server.ended()? {
                         bail!("{name} ended with {status}; start it by hand to see why");
                     }
                     std::thread::sleep(Duration::from_millis(20));
@@ -62,6 +62,11 @@ impl Server {
                 Err(error) => return Err(error.context(format!("{name} does not answer"))),
             }
         }
+    }
+
+    /// How the server ended, if it did.
+    pub fn ended(&mut self) -> Result<Option<ExitStatus>> {
+        Ok(self.child.try_wait()?)
     }
 
     /// Time that the server's threads have been on a processor.
