@@ -235,3 +235,65 @@ fn damaged_truncated_and_foreign_images_are_refused() {
         Err(ImageError::OtherArtifact)
     ));
 }
+
+/// A page that a call wrote for the first time, after calls that wrote others or none, is found although the calls before taught
+/// the instance what they write.
+#[test]
+fn a_page_first_written_after_many_quiet_calls_is_put_back() {
+    let engine = engine();
+    let image = frozen(&engine);
+    let mut instance = restore(&image);
+    let sum = call(&mut instance, "sum", &[]).unwrap();
+    instance.reset(Box::new(())).unwrap();
+    let writes = |instance: &mut dormouse::Instance, pages: u64, step: u64| {
+        for _ in 0..5 {
+            call(instance, "write", &[pages, step]).unwrap();
+            instance.reset(Box::new(())).unwrap();
+        }
+    };
+    for round in 1..20 {
+        writes(&mut instance, 3, 8192);
+        // More pages, each time some that no call wrote before, through guest code and through the host's hands.
+        writes(&mut instance, round * 4, 16384);
+        instance.memory()[(round * 50_000) as usize] = 1;
+        instance.reset(Box::new(())).unwrap();
+        assert_eq!(
+            call(&mut instance, "sum", &[]).unwrap(),
+            sum,
+            "round {round}"
+        );
+        if round % 5 == 0 {
+            instance.trim().unwrap();
+        }
+    }
+    // Two instances on one thread, in turns: each other's faults do not count for less.
+    let mut other = restore(&image);
+    for round in 0..40 {
+        call(&mut other, "write", &[1 + round, 4096]).unwrap();
+        call(&mut instance, "write", &[1 + round, 12288]).unwrap();
+        instance.reset(Box::new(())).unwrap();
+        other.reset(Box::new(())).unwrap();
+        assert_eq!(call(&mut instance, "sum", &[]).unwrap(), sum);
+        assert_eq!(call(&mut other, "sum", &[]).unwrap(), sum);
+    }
+}
+
+#[test]
+fn what_one_unusual_call_wrote_is_not_put_back_for_ever() {
+    let engine = engine();
+    let image = frozen(&engine);
+    let mut instance = restore(&image);
+    call(&mut instance, "write", &[200, 4096]).unwrap();
+    instance.reset(Box::new(())).unwrap();
+    call(&mut instance, "observe", &[]).unwrap();
+    let unusual = instance.reset(Box::new(())).unwrap();
+    assert!(unusual.pages_kept >= 200, "{unusual:?}");
+    let mut kept = Vec::new();
+    for _ in 0..300 {
+        call(&mut instance, "write", &[2, 4096]).unwrap();
+        kept.push(instance.reset(Box::new(())).unwrap().pages_kept);
+        assert_eq!(call(&mut instance, "observe", &[]).unwrap(), FROZEN);
+        instance.reset(Box::new(())).unwrap();
+    }
+    assert!(kept.last().is_some_and(|pages| *pages < 20), "{kept:?}");
+}

@@ -66,6 +66,15 @@ pub(crate) struct Origin {
     pub written: std::cell::RefCell<Vec<(u32, u32)>>,
 }
 
+/// Which pages of an instance were private at its last reset.
+#[derive(Debug)]
+pub(crate) struct Settled {
+    /// As (first, end) page numbers from the slot's start.
+    pub runs: Vec<(u32, u32)>,
+    /// The thread's page faults by then: none since means that no other page is private.
+    pub faults: u64,
+}
+
 /// The part of an instance that compiled code, host functions and signal handlers reach by pointer.
 pub(crate) struct Inner {
     pub slot: Slot,
@@ -95,6 +104,9 @@ pub struct Instance {
     pub(crate) origin: Option<Rc<Origin>>,
     /// It was restored before it was known which pages calls write, so its first reset makes it anew.
     pub(crate) unprepared: bool,
+    pub(crate) resets: u32,
+    /// Which pages are private, if that is known.
+    pub(crate) settled: Option<Box<Settled>>,
     /// The header page was given up while the instance was idle, with memory of this length.
     dropped_header: Option<u64>,
 }
@@ -334,6 +346,8 @@ impl Instance {
                 .as_ref()
                 .is_some_and(|origin| origin.written.borrow().is_empty()),
             origin,
+            resets: 0,
+            settled: None,
             dropped_header: None,
         };
         instance.write_header(memory_bytes);

@@ -22,8 +22,8 @@ pub use engine::{Engine, EngineError, EngineOptions};
 pub use host_function::{
     Caller, HostFunction, HostResult, HostValue, Imports, IntoHostFunction, Stop,
 };
-pub(crate) use instance::Origin;
 pub use instance::{Instance, Limits};
+pub(crate) use instance::{Origin, Settled};
 pub use instantiate::InstantiateError;
 pub use module::{Callable, LinkError, Linked, LoadError, Module, Unresolved};
 pub(crate) use slots::SlotError;

@@ -304,12 +304,17 @@ impl PageMap {
         Some(map)
     }
 
+    /// Whether this process opened it; see above.
+    pub fn is_of_this_process(&self) -> bool {
+        FORKS.load(Ordering::Relaxed) == self.forks
+    }
+
     /// Finds private pages (written to since they were mapped) in `start..end`, present in memory *or swapped out*.
     ///
     /// Returns how many entries of `runs` were filled and the address where the scan stopped: when that is below `end`,
     /// `runs` was full and the scan is to be continued from there.
     pub fn scan(&self, start: u64, end: u64, runs: &mut [PageRun]) -> io::Result<(usize, u64)> {
-        if FORKS.load(Ordering::Relaxed) != self.forks {
+        if !self.is_of_this_process() {
             return Err(io::Error::from_raw_os_error(libc::ESRCH));
         }
         let mut arguments = ScanArguments {
@@ -341,6 +346,17 @@ impl PageMap {
             }
         }
     }
+}
+
+/// Page faults this thread has taken, in its own code and in system calls.
+pub fn thread_faults() -> u64 {
+    // SAFETY: a zeroed rusage is valid, and the kernel fills it; the call cannot fail with these arguments.
+    let usage = unsafe {
+        let mut usage: libc::rusage = std::mem::zeroed();
+        libc::getrusage(libc::RUSAGE_THREAD, &raw mut usage);
+        usage
+    };
+    usage.ru_minflt as u64 + usage.ru_majflt as u64
 }
 
 /// How many mappings the kernel lets a process have.

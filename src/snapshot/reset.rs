@@ -6,10 +6,14 @@
 //! * The scan answers in batches; it goes on where it stopped until it has seen the whole range.
 //! * Memory that was grown is given back whole, before anything else, so that its pages need no scan.
 //! * If the scan fails for any reason, everything written is dropped.
+//!
+//! A page becomes private by a page fault and in no other way, and the kernel counts a thread's faults, those taken inside
+//! system calls too. So an instance whose thread took none since its last reset has the private pages it had
+//! then, all of which are put back, and needs no scan.
 
 use crate::layout::{HEADER_BYTES, PAGE_BYTES, header};
 use crate::sandbox::os::{self, Access, PageMap, PageRun};
-use crate::sandbox::{Instance, Origin};
+use crate::sandbox::{Instance, Origin, Settled};
 use std::any::Any;
 use std::fmt;
 use std::io;
@@ -21,6 +25,14 @@ const RUNS_PER_SCAN: usize = 64;
 /// The most pages, in the most runs, that a restore makes private ahead.
 const WRITTEN_PAGES_MAX: usize = 256;
 const WRITTEN_RUNS_MAX: usize = 256;
+
+/// From this much state and memory on, a reset remembers which pages are private and asks first whether the thread took a page fault
+/// since: below, the scan costs no more than the question.
+const SETTLE_FROM_BYTES: usize = 512 << 10;
+
+/// An instance that keeps so many pages gives them all up once in so many resets.
+const AGING_PAGES: usize = 64;
+const RESETS_PER_SET: u32 = 256;
 
 /// Address space under one page of page-table entries.
 const PAGE_TABLE_SPAN: u64 = 2 << 20;
@@ -69,34 +81,70 @@ impl Instance {
         }
         let origin = self.origin.clone().ok_or(ResetError::NoImage)?;
         self.give_back_grown_memory(&origin)?;
+        let mut report = self.put_back(&origin)?;
+        self.resets = self.resets.wrapping_add(1);
+        if report.pages_kept >= AGING_PAGES && self.resets.is_multiple_of(RESETS_PER_SET) {
+            self.drop_private_pages(&origin)?;
+            report.pages_dropped += std::mem::take(&mut report.pages_kept);
+        }
+        self.write_header(origin.memory_bytes);
+        self.clear_call_record(origin.memory_bytes);
+        self.replace_data(data);
+        Ok(report)
+    }
+
+    /// Has the set of pages that stay private form anew: what one unusual call wrote would else be put back for ever.
+    fn drop_private_pages(&mut self, origin: &Origin) -> Result<(), ResetError> {
+        self.settled = None;
+        origin.written.borrow_mut().clear();
+        let inner = self.inner();
+        let end = inner.memory_base() as usize + origin.memory_bytes as usize;
+        drop_pages(inner.slot.start() as usize + HEADER_BYTES..end)
+    }
+
+    /// Puts back what the image has in every page that is private.
+    fn put_back(&mut self, origin: &Origin) -> Result<ResetReport, ResetError> {
         let inner = self.inner();
         let start = inner.slot.start() as usize;
         let end = inner.memory_base() as usize + origin.memory_bytes as usize;
         let range = start + HEADER_BYTES..end;
         let engine = inner.engine().clone();
-        let scanned = engine.shared.page_map.as_ref().and_then(|page_map| {
-            put_back(
-                page_map,
-                &origin,
-                start,
-                range.clone(),
-                engine.shared.keep_resident_pages,
-            )
-        });
+        let keep = engine.shared.keep_resident_pages;
+        let page_map = engine
+            .shared
+            .page_map
+            .as_ref()
+            .filter(|map| map.is_of_this_process());
+        let settled = self.settled.take();
+        let mut put_back = PutBack::new(origin, start, keep);
+        if let Some(settled) = settled
+            && page_map.is_some()
+            && settled.faults == os::thread_faults()
+        {
+            for (first, end) in &settled.runs {
+                put_back.run(*first as usize, (end - first) as usize)?;
+            }
+            let report = put_back.report;
+            self.settled = Some(settled);
+            return Ok(report);
+        }
+        let scanned = page_map.is_some_and(|map| put_back.scan(map, range.clone()).is_some());
+        let (report, runs) = (put_back.report, put_back.kept);
         // A first call faults page by page, and a read fault maps much of the file along, which every later scan has to walk. So
         // everything is dropped once, and what calls write is made private again.
-        let prepare = std::mem::take(&mut self.unprepared);
-        let report = match scanned {
-            Some(report) if !prepare => report,
-            _ => {
-                drop_pages(range)?;
-                os::populate_writable(start as *mut u8, &origin.written.borrow());
-                scanned.unwrap_or_default()
-            }
-        };
-        self.write_header(origin.memory_bytes);
-        self.clear_call_record(origin.memory_bytes);
-        self.replace_data(data);
+        if std::mem::take(&mut self.unprepared) || !scanned {
+            drop_pages(range)?;
+            os::populate_writable(start as *mut u8, &origin.written.borrow());
+            return Ok(if scanned {
+                report
+            } else {
+                ResetReport::default()
+            });
+        }
+        if range.len() >= SETTLE_FROM_BYTES && runs.len() <= WRITTEN_RUNS_MAX {
+            let faults = os::thread_faults();
+            self.settled = Some(Box::new(Settled { runs, faults }));
+        }
         Ok(report)
     }
 
@@ -113,6 +161,7 @@ impl Instance {
         }
         let origin = self.origin.clone().ok_or(ResetError::NoImage)?;
         self.give_back_grown_memory(&origin)?;
+        self.settled = None;
         // Noted first: also if dropping fails halfway, the header page may be gone.
         self.drop_header(origin.memory_bytes);
         let inner = self.inner();
@@ -182,53 +231,82 @@ fn drop_pages(range: Range<usize>) -> Result<(), ResetError> {
         .map_err(ResetError::System)
 }
 
-/// Finds the written pages of a range and puts back what the image has there, `keep` of them in place and the rest by dropping
-/// them; `None` when the scan fails, with an unknown part put back.
-fn put_back(
-    page_map: &PageMap,
-    origin: &Origin,
+/// Puts pages back to the image: so many in place, the rest by dropping them.
+struct PutBack<'a> {
+    origin: &'a Origin,
+    /// Where the slot starts.
     start: usize,
-    range: Range<usize>,
+    /// The most pages that stay private.
     keep: usize,
-) -> Option<ResetReport> {
-    let mut report = ResetReport::default();
-    let mut record = origin.written.borrow_mut();
-    let mut recorder = record.is_empty().then(|| Recorder::new(&mut record));
-    let mut runs = [PageRun::default(); RUNS_PER_SCAN];
-    let (mut from, end) = (range.start as u64, range.end as u64);
-    while from < end {
-        let (found, stopped) = page_map.scan(from, end, &mut runs).ok()?;
-        for run in &runs[..found] {
-            let (offset, bytes) = (run.start as usize - start, (run.end - run.start) as usize);
-            if let Some(recorder) = &mut recorder {
-                recorder.add(offset / PAGE_BYTES, bytes / PAGE_BYTES);
-            }
-            let kept = bytes.min((keep - report.pages_kept).saturating_mul(PAGE_BYTES));
-            let from_file = kept.min(origin.file_bytes.saturating_sub(offset));
-            // SAFETY: the run lies in one slot's accessible state and memory (the scan was asked for no more), of which no
-            // reference is live: `reset` has the instance borrowed with no call in progress. The image's mapping is as long as the
-            // file; what lies beyond the file was zero when it was captured.
-            unsafe {
-                let at = run.start as *mut u8;
-                let source = origin.mapping.base().wrapping_add(offset);
-                std::ptr::copy_nonoverlapping(source, at, from_file);
-                // Not with a length of zero: a masked store that stores nothing to a page it may not write is slow.
-                if kept > from_file {
-                    std::ptr::write_bytes(at.add(from_file), 0, kept - from_file);
+    report: ResetReport,
+    /// The runs of pages that stayed private, as page numbers from the slot's start.
+    kept: Vec<(u32, u32)>,
+}
+
+impl<'a> PutBack<'a> {
+    fn new(origin: &'a Origin, start: usize, keep: usize) -> PutBack<'a> {
+        PutBack {
+            origin,
+            start,
+            keep,
+            report: ResetReport::default(),
+            kept: Vec::new(),
+        }
+    }
+
+    /// Finds the private pages of a range and puts them back; `None` when the scan fails, with an unknown part put back.
+    fn scan(&mut self, page_map: &PageMap, range: Range<usize>) -> Option<()> {
+        let mut record = self.origin.written.borrow_mut();
+        let mut recorder = record.is_empty().then(|| Recorder::new(&mut record));
+        let mut runs = [PageRun::default(); RUNS_PER_SCAN];
+        let (mut from, end) = (range.start as u64, range.end as u64);
+        while from < end {
+            let (found, stopped) = page_map.scan(from, end, &mut runs).ok()?;
+            for run in &runs[..found] {
+                let first = (run.start as usize - self.start) / PAGE_BYTES;
+                let pages = (run.end - run.start) as usize / PAGE_BYTES;
+                if let Some(recorder) = &mut recorder {
+                    recorder.add(first, pages);
+                }
+                let kept = self.run(first, pages).ok()?;
+                if kept > 0 {
+                    self.kept.push((first as u32, (first + kept) as u32));
                 }
             }
-            if bytes > kept {
-                drop_pages(run.start as usize + kept..run.end as usize).ok()?;
+            if stopped <= from {
+                return None;
             }
-            report.pages_kept += kept / PAGE_BYTES;
-            report.pages_dropped += (bytes - kept) / PAGE_BYTES;
+            from = stopped;
         }
-        if stopped <= from {
-            return None;
-        }
-        from = stopped;
+        Some(())
     }
-    Some(report)
+
+    /// Puts one run of pages back and says how many of them stayed private, the first ones.
+    fn run(&mut self, first: usize, pages: usize) -> Result<usize, ResetError> {
+        let offset = first * PAGE_BYTES;
+        let kept = pages.min(self.keep - self.report.pages_kept);
+        let kept_bytes = kept * PAGE_BYTES;
+        let from_file = kept_bytes.min(self.origin.file_bytes.saturating_sub(offset));
+        // SAFETY: the run lies in one slot's accessible state and memory (a scan was asked for no more), of which no
+        // reference is live: `reset` has the instance borrowed with no call in progress. The image's mapping is as long as the
+        // file; what lies beyond the file was zero when it was captured.
+        unsafe {
+            let at = (self.start + offset) as *mut u8;
+            let source = self.origin.mapping.base().wrapping_add(offset);
+            std::ptr::copy_nonoverlapping(source, at, from_file);
+            // Not with a length of zero: a masked store that stores nothing to a page it may not write is slow.
+            if kept_bytes > from_file {
+                std::ptr::write_bytes(at.add(from_file), 0, kept_bytes - from_file);
+            }
+        }
+        if pages > kept {
+            let end = self.start + offset + pages * PAGE_BYTES;
+            drop_pages(self.start + offset + kept_bytes..end)?;
+        }
+        self.report.pages_kept += kept;
+        self.report.pages_dropped += pages - kept;
+        Ok(kept)
+    }
 }
 
 /// Notes which pages a call wrote, within bounds, for restores to make them private ahead.
