@@ -77,7 +77,7 @@ pub fn run(options: &Options) -> Result<()> {
     let dormouse = options
         .dormouse
         .clone()
-        .unwrap_or_else(|| root.join("target/release/dormouse"));
+        .unwrap_or_else(|| root.join("target/x86_64-unknown-linux-gnu/release/dormouse"));
     let data = TemporaryFolder::new()?;
     let mut servers = options
         .servers
