@@ -26,10 +26,6 @@ const RUNS_PER_SCAN: usize = 64;
 const WRITTEN_PAGES_MAX: usize = 256;
 const WRITTEN_RUNS_MAX: usize = 256;
 
-/// From this much state and memory on, a reset remembers which pages are private and asks first whether the thread took a page fault
-/// since: below, the scan costs no more than the question.
-const SETTLE_FROM_BYTES: usize = 512 << 10;
-
 /// An instance that keeps so many pages gives them all up once in so many resets.
 const AGING_PAGES: usize = 64;
 const RESETS_PER_SET: u32 = 256;
@@ -141,7 +137,7 @@ impl Instance {
                 ResetReport::default()
             });
         }
-        if range.len() >= SETTLE_FROM_BYTES && runs.len() <= WRITTEN_RUNS_MAX {
+        if runs.len() <= WRITTEN_RUNS_MAX {
             let faults = os::thread_faults();
             self.settled = Some(Box::new(Settled { runs, faults }));
         }
