@@ -6,14 +6,15 @@
 use super::error::CompileError;
 use wasmparser::{Validator, WasmFeatures};
 
-/// WebAssembly 2.0 with extended constant expressions, tail calls and relaxed SIMD.
+/// WebAssembly 2.0 with extended constant expressions, tail calls, relaxed SIMD and wide arithmetic.
 pub(super) const SUPPORTED: WasmFeatures = WasmFeatures::WASM2
     .union(WasmFeatures::EXTENDED_CONST)
     .union(WasmFeatures::TAIL_CALL)
-    .union(WasmFeatures::RELAXED_SIMD);
+    .union(WasmFeatures::RELAXED_SIMD)
+    .union(WasmFeatures::WIDE_ARITHMETIC);
 
 /// Proposals that are recognised in order to be refused by name.
-const PROPOSALS: [(WasmFeatures, &str); 16] = [
+const PROPOSALS: [(WasmFeatures, &str); 15] = [
     (WasmFeatures::THREADS, "the threads proposal"),
     (
         WasmFeatures::SHARED_EVERYTHING_THREADS.union(WasmFeatures::THREADS),
@@ -44,10 +45,6 @@ const PROPOSALS: [(WasmFeatures, &str); 16] = [
             .union(WasmFeatures::FUNCTION_REFERENCES)
             .union(WasmFeatures::EXCEPTIONS),
         "the stack switching proposal",
-    ),
-    (
-        WasmFeatures::WIDE_ARITHMETIC,
-        "the wide arithmetic proposal",
     ),
     (
         WasmFeatures::CUSTOM_DESCRIPTORS

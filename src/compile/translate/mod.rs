@@ -19,6 +19,7 @@ mod simd;
 mod stub;
 mod table;
 mod variable;
+mod wide;
 
 pub(super) use stub::{StubContext, builtin_stub, entry_trampoline, import_stub};
 
@@ -180,7 +181,8 @@ impl<'a> Translator<'a> {
             || convert::translate(self, operator)
             || call::translate(self, operator)
             || table::translate(self, operator)
-            || simd::translate(self, operator);
+            || simd::translate(self, operator)
+            || wide::translate(self, operator);
         if known {
             return Ok(());
         }
