@@ -22,9 +22,10 @@ pub use engine::{Engine, EngineError, EngineOptions};
 pub use host_function::{
     Caller, HostFunction, HostResult, HostValue, Imports, IntoHostFunction, Stop,
 };
-pub(crate) use instance::Origin;
 pub use instance::{Instance, Limits};
+pub(crate) use instance::{Origin, Part};
 pub use instantiate::InstantiateError;
+pub(crate) use instantiate::accessible_parts;
 pub use module::{Callable, LinkError, Linked, LoadError, Module, Unresolved};
 pub(crate) use slots::SlotError;
 pub use trap::{Frame, Limit, Reason, Trap, TrapKind};

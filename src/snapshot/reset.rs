@@ -7,7 +7,7 @@
 //! * Memory that was grown is given back whole, before anything else, so that its pages need no scan.
 //! * If the scan fails for any reason, everything written is dropped.
 
-use crate::layout::{HEADER_BYTES, PAGE_BYTES, header};
+use crate::layout::{HEADER_BYTES, PAGE_BYTES};
 use crate::sandbox::os::{self, Access, PageMap, PageRun};
 use crate::sandbox::{Instance, Origin};
 use std::any::Any;
@@ -71,17 +71,9 @@ impl Instance {
         self.give_back_grown_memory(&origin)?;
         let inner = self.inner();
         let start = inner.slot.start() as usize;
-        let end = inner.memory_base() as usize + origin.memory_bytes as usize;
-        let range = start + HEADER_BYTES..end;
         let engine = inner.engine().clone();
         let scanned = engine.shared.page_map.as_ref().and_then(|page_map| {
-            put_back(
-                page_map,
-                &origin,
-                start,
-                range.clone(),
-                engine.shared.keep_resident_pages,
-            )
+            put_back(page_map, &origin, start, engine.shared.keep_resident_pages)
         });
         // A first call faults page by page, and a read fault maps much of the file along, which every later scan has to walk. So
         // everything is dropped once, and what calls write is made private again.
@@ -89,13 +81,15 @@ impl Instance {
         let report = match scanned {
             Some(report) if !prepare => report,
             _ => {
-                drop_pages(range)?;
+                for range in ranges(&origin, start) {
+                    drop_pages(range)?;
+                }
                 os::populate_writable(start as *mut u8, &origin.written.borrow());
                 scanned.unwrap_or_default()
             }
         };
-        self.write_header(origin.memory_bytes);
-        self.clear_call_record(origin.memory_bytes);
+        self.write_header(origin.first_memory_bytes());
+        self.clear_call_record(origin.memory_bytes());
         self.replace_data(data);
         Ok(report)
     }
@@ -114,10 +108,12 @@ impl Instance {
         let origin = self.origin.clone().ok_or(ResetError::NoImage)?;
         self.give_back_grown_memory(&origin)?;
         // Noted first: also if dropping fails halfway, the header page may be gone.
-        self.drop_header(origin.memory_bytes);
-        let inner = self.inner();
-        let end = inner.memory_base() as usize + origin.memory_bytes as usize;
-        drop_pages(inner.slot.start() as usize..end)
+        self.drop_header(origin.first_memory_bytes());
+        let start = self.inner().slot.start() as usize;
+        for part in &origin.parts {
+            drop_pages(start + part.start..start + part.end())?;
+        }
+        Ok(())
     }
 
     /// Makes the memory that the guest grew inaccessible again, so that none of it is left for a later call to find.
@@ -128,16 +124,25 @@ impl Instance {
             // To copy from the file as the guest did could end the process where it ended the guest.
             return Err(ResetError::System(io::Error::from_raw_os_error(libc::EIO)));
         }
-        let grown = inner.memory_bytes() - origin.memory_bytes;
-        if grown > 0 {
-            // SAFETY: the part of this slot's memory that the guest grew; both callers made sure that no call is in progress.
-            unsafe {
-                let from = inner.memory_base().add(origin.memory_bytes as usize);
-                os::map_anonymous(from, grown as usize, Access::None)
+        for (memory, bytes) in origin.memories.iter().enumerate() {
+            let length = inner.memory_length(memory);
+            if length == *bytes {
+                continue;
             }
-            .map_err(ResetError::System)?;
+            let from = (*bytes as usize).next_multiple_of(PAGE_BYTES);
+            let grown = (length as usize)
+                .next_multiple_of(PAGE_BYTES)
+                .saturating_sub(from);
+            if grown > 0 {
+                // SAFETY: the part of this slot's memory that the guest grew; both callers made sure that no call is in progress.
+                unsafe {
+                    let at = inner.memory_base(memory).add(from);
+                    os::map_anonymous(at, grown, Access::None)
+                }
+                .map_err(ResetError::System)?;
+            }
             // At once: whatever fails after this, the length never says more than is accessible.
-            inner.write_header(header::MEMORY_LENGTH, origin.memory_bytes);
+            inner.note_memory_length(memory, *bytes);
         }
         Ok(())
     }
@@ -175,6 +180,14 @@ impl Instance {
     }
 }
 
+/// State and memories of an instance as it was restored, the header excluded, as addresses.
+fn ranges(origin: &Origin, start: usize) -> impl Iterator<Item = Range<usize>> {
+    origin
+        .parts
+        .iter()
+        .map(move |part| start + part.start.max(HEADER_BYTES)..start + part.end())
+}
+
 /// Drops the private pages of a range of an idle instance, which then shows its image and, beyond it, zeros.
 fn drop_pages(range: Range<usize>) -> Result<(), ResetError> {
     // SAFETY: state and memory of one slot, by both callers, who have its instance borrowed with no call in progress.
@@ -182,51 +195,49 @@ fn drop_pages(range: Range<usize>) -> Result<(), ResetError> {
         .map_err(ResetError::System)
 }
 
-/// Finds the written pages of a range and puts back what the image has there, `keep` of them in place and the rest by dropping
+/// Finds the written pages of an instance and puts back what the image has there, `keep` of them in place and the rest by dropping
 /// them; `None` when the scan fails, with an unknown part put back.
-fn put_back(
-    page_map: &PageMap,
-    origin: &Origin,
-    start: usize,
-    range: Range<usize>,
-    keep: usize,
-) -> Option<ResetReport> {
+fn put_back(page_map: &PageMap, origin: &Origin, start: usize, keep: usize) -> Option<ResetReport> {
     let mut report = ResetReport::default();
     let mut record = origin.written.borrow_mut();
     let mut recorder = record.is_empty().then(|| Recorder::new(&mut record));
     let mut runs = [PageRun::default(); RUNS_PER_SCAN];
-    let (mut from, end) = (range.start as u64, range.end as u64);
-    while from < end {
-        let (found, stopped) = page_map.scan(from, end, &mut runs).ok()?;
-        for run in &runs[..found] {
-            let (offset, bytes) = (run.start as usize - start, (run.end - run.start) as usize);
-            if let Some(recorder) = &mut recorder {
-                recorder.add(offset / PAGE_BYTES, bytes / PAGE_BYTES);
-            }
-            let kept = bytes.min((keep - report.pages_kept).saturating_mul(PAGE_BYTES));
-            let from_file = kept.min(origin.file_bytes.saturating_sub(offset));
-            // SAFETY: the run lies in one slot's accessible state and memory (the scan was asked for no more), of which no
-            // reference is live: `reset` has the instance borrowed with no call in progress. The image's mapping is as long as the
-            // file; what lies beyond the file was zero when it was captured.
-            unsafe {
-                let at = run.start as *mut u8;
-                let source = origin.mapping.base().wrapping_add(offset);
-                std::ptr::copy_nonoverlapping(source, at, from_file);
-                // Not with a length of zero: a masked store that stores nothing to a page it may not write is slow.
-                if kept > from_file {
-                    std::ptr::write_bytes(at.add(from_file), 0, kept - from_file);
+    for (part, range) in origin.parts.iter().zip(ranges(origin, start)) {
+        let (mut from, end) = (range.start as u64, range.end as u64);
+        while from < end {
+            let (found, stopped) = page_map.scan(from, end, &mut runs).ok()?;
+            for run in &runs[..found] {
+                let (offset, bytes) = (run.start as usize - start, (run.end - run.start) as usize);
+                if let Some(recorder) = &mut recorder {
+                    recorder.add(offset / PAGE_BYTES, bytes / PAGE_BYTES);
                 }
+                let kept = bytes.min((keep - report.pages_kept).saturating_mul(PAGE_BYTES));
+                let in_part = offset - part.start;
+                let from_file = kept.min(part.file_bytes.saturating_sub(in_part));
+                // SAFETY: the run lies in one slot's accessible state and memory (the scan was asked for no more), of which no
+                // reference is live: `reset` has the instance borrowed with no call in progress. The image's mapping is as long as the
+                // file, which has the first bytes of the part; what lies beyond them was zero when it was captured.
+                unsafe {
+                    let at = run.start as *mut u8;
+                    let source = origin.mapping.base();
+                    let source = source.wrapping_add(part.file_start + in_part);
+                    std::ptr::copy_nonoverlapping(source, at, from_file);
+                    // Not with a length of zero: a masked store that stores nothing to a page it may not write is slow.
+                    if kept > from_file {
+                        std::ptr::write_bytes(at.add(from_file), 0, kept - from_file);
+                    }
+                }
+                if bytes > kept {
+                    drop_pages(run.start as usize + kept..run.end as usize).ok()?;
+                }
+                report.pages_kept += kept / PAGE_BYTES;
+                report.pages_dropped += (bytes - kept) / PAGE_BYTES;
             }
-            if bytes > kept {
-                drop_pages(run.start as usize + kept..run.end as usize).ok()?;
+            if stopped <= from {
+                return None;
             }
-            report.pages_kept += kept / PAGE_BYTES;
-            report.pages_dropped += (bytes - kept) / PAGE_BYTES;
+            from = stopped;
         }
-        if stopped <= from {
-            return None;
-        }
-        from = stopped;
     }
     Some(report)
 }
