@@ -1,8 +1,9 @@
-//! Modules whose memory does not rely on guard pages: several memories. Each ends where it ends, nothing of one is seen
+//! Modules whose memory does not rely on guard pages: several memories, 64-bit indexes. Each ends where it ends, nothing of one is seen
 //! in another, and every one of them is frozen, restored and reset.
 
 mod support;
 
+use dormouse::compile::{CompileError, CompileOptions, compile};
 use dormouse::{
     Engine, EngineOptions, Image, Imports, Instance, Limit, Limits, Reason, RestoreError, TrapKind,
 };
@@ -30,7 +31,7 @@ const fn memory(index: &'static str, minimum: u64, maximum: u64) -> Memory {
 }
 
 /// Memories that share a slot, in several ways.
-const MIXES: [&[Memory]; 2] = [
+const MIXES: [&[Memory]; 5] = [
     &[
         memory("i32", 1, 10),
         memory("i32", 2, 5),
@@ -38,6 +39,13 @@ const MIXES: [&[Memory]; 2] = [
     ],
     // So that there is no room for all maxima, and an image file with a tail that is not in the file.
     &[memory("i32", 40, 65536), memory("i32", 40, 65536)],
+    &[memory("i64", 2, 10)],
+    &[memory("i64", 1, 1 << 40), memory("i32", 1, 20)],
+    &[
+        memory("i32", 3, 9),
+        memory("i64", 0, 1 << 48),
+        memory("i64", 1, 6),
+    ],
 ];
 
 /// A module that reads, writes, grows, copies and fills each of its memories, of which each has a string in it.
@@ -428,6 +436,109 @@ fn the_memory_limit_is_for_all_memories_together() {
     let mut instance = image.restore(limits(5), Box::new(())).unwrap();
     assert_eq!(number(&mut instance, "grow0", &[1]), 1);
     assert_eq!(number(&mut instance, "grow0", &[1]), u32::MAX.into());
+}
+
+#[test]
+fn a_memory_of_64_bit_indexes_ends_at_4_gib() {
+    let engine = engine();
+    let memories = [memory("i64", 1, 1 << 48)];
+    let mut instance = instance(&engine, &wat(&memories));
+    for pages in [
+        65536,
+        65537,
+        1 << 32,
+        (1 << 48) - 1,
+        1 << 48,
+        u64::MAX - 1,
+        u64::MAX,
+    ] {
+        assert_eq!(number(&mut instance, "grow0", &[pages]), u64::MAX);
+    }
+    assert_eq!(number(&mut instance, "grow0", &[65536]), u64::MAX);
+    assert!(matches!(
+        instance.refused_limit(),
+        Some(Limit::Memory { .. })
+    ));
+    assert_eq!(number(&mut instance, "grow0", &[65535]), 1);
+    ends_at(&mut instance, &memories, 0, 1 << 32);
+    assert_eq!(number(&mut instance, "grow0", &[1]), u64::MAX);
+    for minimum in [65537, 1u64 << 48] {
+        let text = format!("(module (memory i64 {minimum}))");
+        let error = compile(&wat::parse_str(text).unwrap(), &CompileOptions::default());
+        assert!(matches!(error, Err(CompileError::MemoriesTooLarge { .. })));
+    }
+    let text = "(module (memory 65536) (memory 0) (memory 1))";
+    let error = compile(&wat::parse_str(text).unwrap(), &CompileOptions::default());
+    assert!(matches!(error, Err(CompileError::MemoriesTooLarge { .. })));
+}
+
+#[test]
+fn a_table_of_64_bit_indexes_ends_where_it_ends() {
+    let engine = engine();
+    let text = r#"(module
+        (type $f (func (result i32)))
+        (table $t i64 3 6 funcref)
+        (table $u 4 funcref)
+        (elem (table $t) (i64.const 1) func $one)
+        (elem $e func $one $one)
+        (func $one (result i32) (i32.const 1))
+        (func (export "call") (param i64) (result i32)
+            (call_indirect $t (type $f) (local.get 0)))
+        (func (export "is_null") (param i64) (result i32) (ref.is_null (table.get $t (local.get 0))))
+        (func (export "set") (param i64) (table.set $t (local.get 0) (ref.func $one)))
+        (func (export "grow") (param i64) (result i64)
+            (table.grow $t (ref.func $one) (local.get 0)))
+        (func (export "size") (result i64) (table.size $t))
+        (func (export "fill") (param i64 i64) (table.fill $t (local.get 0) (ref.func $one) (local.get 1)))
+        (func (export "init") (param i64 i32 i32)
+            (table.init $t $e (local.get 0) (local.get 1) (local.get 2)))
+        (func (export "copy") (param i64 i32 i32)
+            (table.copy $t $u (local.get 0) (local.get 1) (local.get 2))))"#;
+    let mut instance = instance(&engine, text);
+    let observe = |instance: &mut Instance| {
+        let length = number(instance, "size", &[]);
+        let beyond = |instance: &mut Instance, name: &str, arguments: &[u64]| {
+            let reason = call(instance, name, arguments).unwrap_err().reason;
+            let expected = match name {
+                "call" => TrapKind::UndefinedElement,
+                _ => TrapKind::TableOutOfBounds,
+            };
+            assert_eq!(reason, Reason::Trap(expected), "{name}");
+        };
+        for index in [
+            length,
+            1 << 32,
+            (1 << 32) + 1,
+            1 << 61,
+            (1 << 61) + 1,
+            u64::MAX,
+        ] {
+            for name in ["call", "is_null", "set"] {
+                beyond(instance, name, &[index]);
+            }
+            beyond(instance, "fill", &[index, 1]);
+            beyond(instance, "fill", &[1, index]);
+            beyond(instance, "init", &[index, 0, 1]);
+            beyond(instance, "copy", &[index, 0, 1]);
+        }
+        let null = (0..length).map(|index| number(instance, "is_null", &[index]));
+        null.collect::<Vec<_>>()
+    };
+    let frozen = [1, 0, 1];
+    assert_eq!(observe(&mut instance), frozen);
+    let mut instance = restore(&freeze(&mut instance));
+    for _ in 0..2 {
+        assert_eq!(observe(&mut instance), frozen);
+        assert_eq!(number(&mut instance, "call", &[1]), 1);
+        for delta in [4, 1 << 32, u64::MAX, u64::MAX - 2] {
+            assert_eq!(number(&mut instance, "grow", &[delta]), u64::MAX);
+        }
+        assert_eq!(number(&mut instance, "grow", &[3]), 3);
+        call(&mut instance, "init", &[0, 0, 1]).unwrap();
+        call(&mut instance, "copy", &[1, 0, 1]).unwrap();
+        assert_eq!(observe(&mut instance), [0, 1, 1, 0, 0, 0]);
+        instance.reset(Box::new(())).unwrap();
+    }
 }
 
 #[test]

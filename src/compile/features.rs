@@ -6,23 +6,23 @@
 use super::error::CompileError;
 use wasmparser::{Validator, WasmFeatures};
 
-/// WebAssembly 2.0 with extended constant expressions, tail calls, relaxed SIMD, wide arithmetic and multiple
-/// memories.
+/// WebAssembly 2.0 with extended constant expressions, tail calls, relaxed SIMD, wide arithmetic, multiple
+/// memories, and memories and tables with 64-bit indexes.
 pub(super) const SUPPORTED: WasmFeatures = WasmFeatures::WASM2
     .union(WasmFeatures::EXTENDED_CONST)
     .union(WasmFeatures::TAIL_CALL)
     .union(WasmFeatures::RELAXED_SIMD)
     .union(WasmFeatures::WIDE_ARITHMETIC)
-    .union(WasmFeatures::MULTI_MEMORY);
+    .union(WasmFeatures::MULTI_MEMORY)
+    .union(WasmFeatures::MEMORY64);
 
 /// Proposals that are recognised in order to be refused by name.
-const PROPOSALS: [(WasmFeatures, &str); 14] = [
+const PROPOSALS: [(WasmFeatures, &str); 13] = [
     (WasmFeatures::THREADS, "the threads proposal"),
     (
         WasmFeatures::SHARED_EVERYTHING_THREADS.union(WasmFeatures::THREADS),
         "the shared-everything-threads proposal",
     ),
-    (WasmFeatures::MEMORY64, "the memory64 proposal"),
     (WasmFeatures::EXCEPTIONS, "the exception handling proposal"),
     (
         WasmFeatures::LEGACY_EXCEPTIONS,
