@@ -235,7 +235,6 @@ fn unsupported_proposals_are_named() {
             "(module (func (param (ref func))))",
             "typed function references",
         ),
-        ("(module (memory 1 (pagesize 1)))", "custom page sizes"),
     ];
     for (wat, name) in refused {
         match error_of(wat) {

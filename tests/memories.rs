@@ -1,4 +1,5 @@
-//! Modules whose memory does not rely on guard pages: several memories, 64-bit indexes. Each ends where it ends, nothing of one is seen
+//! Modules whose memory does not rely on guard pages: several memories, 64-bit indexes, other
+//! page sizes. Each ends where it ends, nothing of one is seen
 //! in another, and every one of them is frozen, restored and reset.
 
 mod support;
@@ -31,7 +32,7 @@ const fn memory(index: &'static str, minimum: u64, maximum: u64) -> Memory {
 }
 
 /// Memories that share a slot, in several ways.
-const MIXES: [&[Memory]; 5] = [
+const MIXES: [&[Memory]; 7] = [
     &[
         memory("i32", 1, 10),
         memory("i32", 2, 5),
@@ -46,7 +47,23 @@ const MIXES: [&[Memory]; 5] = [
         memory("i64", 0, 1 << 48),
         memory("i64", 1, 6),
     ],
+    // Memories that end within a page of the hardware, and at its end.
+    &[bytes("i32", 4095, 1 << 20)],
+    &[
+        bytes("i32", 0, u32::MAX as u64),
+        bytes("i64", 70_000, 1 << 50),
+        memory("i32", 1, 9),
+        bytes("i32", 4093, 200_000),
+    ],
 ];
+
+/// A memory with pages of one byte.
+const fn bytes(index: &'static str, minimum: u64, maximum: u64) -> Memory {
+    Memory {
+        page: 1,
+        ..memory(index, minimum, maximum)
+    }
+}
 
 /// A module that reads, writes, grows, copies and fills each of its memories, of which each has a string in it.
 fn wat(memories: &[Memory]) -> String {
@@ -214,11 +231,13 @@ fn each_memory_ends_where_it_ends() {
 #[test]
 fn what_is_written_to_one_memory_is_in_no_other() {
     let engine = engine();
+    // Room for what is copied.
+    let more = |memory: &Memory| 40u64.div_ceil(memory.page);
     for memories in MIXES {
         let mut instance = instance(&engine, &wat(memories));
         for (n, memory) in memories.iter().enumerate() {
-            call(&mut instance, &format!("grow{n}"), &[1]).unwrap();
-            let bytes = (memory.minimum + 1) * memory.page;
+            call(&mut instance, &format!("grow{n}"), &[more(memory)]).unwrap();
+            let bytes = (memory.minimum + more(memory)) * memory.page;
             call(
                 &mut instance,
                 &format!("fill{n}"),
@@ -227,7 +246,7 @@ fn what_is_written_to_one_memory_is_in_no_other() {
             .unwrap();
         }
         for (n, memory) in memories.iter().enumerate() {
-            let bytes = (memory.minimum + 1) * memory.page;
+            let bytes = (memory.minimum + more(memory)) * memory.page;
             for index in [0, bytes / 2, bytes - 1] {
                 assert_eq!(
                     number(&mut instance, &format!("peek{n}"), &[index]),
@@ -470,6 +489,24 @@ fn a_memory_of_64_bit_indexes_ends_at_4_gib() {
     let text = "(module (memory 65536) (memory 0) (memory 1))";
     let error = compile(&wat::parse_str(text).unwrap(), &CompileOptions::default());
     assert!(matches!(error, Err(CompileError::MemoriesTooLarge { .. })));
+}
+
+#[test]
+fn a_memory_of_one_byte_pages_ends_below_4_gib() {
+    let engine = engine();
+    for limits in ["1", "1 4294967295"] {
+        let text = format!(
+            r#"(module (memory {limits} (pagesize 1))
+                (func (export "grow") (param i32) (result i32) (memory.grow (local.get 0))))"#
+        );
+        let mut instance = instance(&engine, &text);
+        // Its length is a number of 32 bits.
+        let most = u64::from(u32::MAX) - 1;
+        assert_eq!(number(&mut instance, "grow", &[most + 1]), u32::MAX.into());
+        assert_eq!(number(&mut instance, "grow", &[most]), 1);
+        assert_eq!(number(&mut instance, "grow", &[1]), u32::MAX.into());
+        assert_eq!(instance.memory().len() as u64, u64::from(u32::MAX));
+    }
 }
 
 #[test]

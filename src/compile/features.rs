@@ -7,17 +7,18 @@ use super::error::CompileError;
 use wasmparser::{Validator, WasmFeatures};
 
 /// WebAssembly 2.0 with extended constant expressions, tail calls, relaxed SIMD, wide arithmetic, multiple
-/// memories, and memories and tables with 64-bit indexes.
+/// memories, memories and tables with 64-bit indexes, and custom page sizes.
 pub(super) const SUPPORTED: WasmFeatures = WasmFeatures::WASM2
     .union(WasmFeatures::EXTENDED_CONST)
     .union(WasmFeatures::TAIL_CALL)
     .union(WasmFeatures::RELAXED_SIMD)
     .union(WasmFeatures::WIDE_ARITHMETIC)
     .union(WasmFeatures::MULTI_MEMORY)
-    .union(WasmFeatures::MEMORY64);
+    .union(WasmFeatures::MEMORY64)
+    .union(WasmFeatures::CUSTOM_PAGE_SIZES);
 
 /// Proposals that are recognised in order to be refused by name.
-const PROPOSALS: [(WasmFeatures, &str); 13] = [
+const PROPOSALS: [(WasmFeatures, &str); 12] = [
     (WasmFeatures::THREADS, "the threads proposal"),
     (
         WasmFeatures::SHARED_EVERYTHING_THREADS.union(WasmFeatures::THREADS),
@@ -35,10 +36,6 @@ const PROPOSALS: [(WasmFeatures, &str); 13] = [
     (
         WasmFeatures::GC.union(WasmFeatures::FUNCTION_REFERENCES),
         "the garbage collection proposal",
-    ),
-    (
-        WasmFeatures::CUSTOM_PAGE_SIZES,
-        "the custom page sizes proposal",
     ),
     (WasmFeatures::MEMORY_CONTROL, "the memory control proposal"),
     (
