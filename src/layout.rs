@@ -24,6 +24,9 @@
 //! * Memory beyond its current length is inaccessible; a fault there is a wasm trap. `index` is at most
 //!   2^32 - 1, a static offset and the access size together at most [`GUARD_BYTES`]: such an access cannot leave
 //!   the slot. Larger static offsets get an explicit check in compiled code.
+//! * That holds for a module with one memory, of 32-bit indexes and 64 KiB pages. Any other module's memories lie one
+//!   after the other in the same 4 GiB, each in a share of its own ([`MemoryLayout`]), and every access of them is
+//!   checked against the memory's length. Nothing of a share beyond its memory's length is accessible either.
 
 use serde::{Deserialize, Serialize};
 
@@ -94,15 +97,15 @@ pub mod header {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[repr(u32)]
 pub enum Builtin {
-    /// `(delta_pages) -> previous pages, or u32::MAX as an i32 -1`: memory.grow of memory 0.
+    /// `(memory, delta_pages) -> previous pages, or -1`: memory.grow.
     MemoryGrow,
-    /// `(destination, source, bytes)`: memory.copy within memory 0.
+    /// `(destination memory, source memory, destination, source, bytes)`: memory.copy.
     MemoryCopy,
-    /// `(destination, value, bytes)`: memory.fill of memory 0.
+    /// `(memory, destination, value, bytes)`: memory.fill.
     MemoryFill,
-    /// `(segment, destination, source, bytes)`: memory.init of memory 0.
+    /// `(memory, segment, destination, source, bytes)`: memory.init.
     MemoryInit,
-    /// `(table, delta, entry) -> previous length, or u32::MAX`: table.grow.
+    /// `(table, delta, entry) -> previous length, or -1`: table.grow.
     TableGrow,
     /// `(table, destination, entry, count)`: table.fill.
     TableFill,
@@ -115,10 +118,10 @@ pub enum Builtin {
 impl Builtin {
     /// Every built-in with the number of its arguments after the vmctx and whether it returns a value.
     pub const ALL: [(Builtin, usize, bool); 8] = [
-        (Builtin::MemoryGrow, 1, true),
-        (Builtin::MemoryCopy, 3, false),
-        (Builtin::MemoryFill, 3, false),
-        (Builtin::MemoryInit, 4, false),
+        (Builtin::MemoryGrow, 2, true),
+        (Builtin::MemoryCopy, 5, false),
+        (Builtin::MemoryFill, 4, false),
+        (Builtin::MemoryInit, 5, false),
         (Builtin::TableGrow, 3, true),
         (Builtin::TableFill, 4, false),
         (Builtin::TableCopy, 5, false),
@@ -157,6 +160,26 @@ pub struct TableLayout {
     pub capacity: u32,
 }
 
+/// What a memory asks of a layout.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MemoryRequest {
+    pub minimum_bytes: u64,
+    /// What it may grow to, if there is room.
+    pub maximum_bytes: u64,
+}
+
+/// Where a memory lies in an instance.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MemoryLayout {
+    /// Offset from the vmctx of its current length in bytes, a 64-bit word: in the header for memory 0, in the state,
+    /// and so in the image, for the others.
+    pub length_offset: i32,
+    /// Offset from the vmctx of its first byte, page aligned.
+    pub start: u64,
+    /// Bytes of address space that are its alone; it cannot grow beyond.
+    pub reserved_bytes: u64,
+}
+
 /// Where everything of one module's instances lies, as offsets from the vmctx.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct InstanceLayout {
@@ -168,38 +191,87 @@ pub struct InstanceLayout {
     pub data_flags: u32,
     /// Of the flag bytes of element segments: 1 when dropped.
     pub element_flags: u32,
-    /// `G`: of linear memory 0, page aligned.
+    /// `G`: where the state ends and linear memory 0 begins, page aligned.
     pub memory_offset: u32,
+    /// Of each memory, in ascending order without overlap.
+    pub memories: Vec<MemoryLayout>,
 }
 
-/// An instance whose globals, tables and flags need more than [`STATE_BYTES_MAX`].
+/// Why there is no layout.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct StateTooLarge {
-    pub bytes: u64,
+pub enum LayoutError {
+    /// Globals, tables and flags need more than [`STATE_BYTES_MAX`].
+    StateTooLarge { bytes: u64 },
+    /// The memories together start with more than [`MEMORY_RESERVED_BYTES`].
+    MemoriesTooLarge { bytes: u64 },
+}
+
+/// Divides the reservation among memories: each gets its minimum and an equal part of the rest, or less if its maximum
+/// is less, which leaves more to the others.
+fn shares(memories: &[MemoryRequest]) -> Result<Vec<u64>, LayoutError> {
+    const PAGE: u64 = PAGE_BYTES as u64;
+    let minimum_bytes = memories
+        .iter()
+        .fold(0u64, |sum, memory| sum.saturating_add(memory.minimum_bytes));
+    if minimum_bytes > MEMORY_RESERVED_BYTES {
+        return Err(LayoutError::MemoriesTooLarge {
+            bytes: minimum_bytes,
+        });
+    }
+    if memories.len() == 1 {
+        return Ok(vec![MEMORY_RESERVED_BYTES]);
+    }
+    let minimum = |memory: &MemoryRequest| memory.minimum_bytes.next_multiple_of(PAGE);
+    let wanted = |memory: &MemoryRequest| {
+        let maximum = memory.maximum_bytes.min(MEMORY_RESERVED_BYTES);
+        maximum
+            .next_multiple_of(PAGE)
+            .saturating_sub(minimum(memory))
+    };
+    let mut shares: Vec<u64> = memories.iter().map(minimum).collect();
+    let whole_pages = shares.iter().sum();
+    let mut room = MEMORY_RESERVED_BYTES
+        .checked_sub(whole_pages)
+        .ok_or(LayoutError::MemoriesTooLarge { bytes: whole_pages })?;
+    let mut order: Vec<usize> = (0..memories.len()).collect();
+    order.sort_by_key(|index| wanted(&memories[*index]));
+    for (done, index) in order.iter().enumerate() {
+        let equal = room / (memories.len() - done) as u64 / PAGE * PAGE;
+        let more = wanted(&memories[*index]).min(equal);
+        shares[*index] += more;
+        room -= more;
+    }
+    Ok(shares)
 }
 
 impl InstanceLayout {
-    /// Lays out globals of the given sizes (8 or 16 bytes), tables of the given capacities and the flags of so many
-    /// data and element segments.
+    /// Lays out globals of the given sizes (8 or 16 bytes), tables of the given capacities, the flags of so many
+    /// data and element segments, and memories.
     pub fn new(
         global_bytes: impl IntoIterator<Item = u32>,
         table_capacities: impl IntoIterator<Item = u32>,
         data_segments: u32,
         element_segments: u32,
-    ) -> Result<InstanceLayout, StateTooLarge> {
+        memories: &[MemoryRequest],
+    ) -> Result<InstanceLayout, LayoutError> {
+        let shares = shares(memories)?;
         let mut layout = InstanceLayout::default();
         let mut next: u64 = 0;
-        let mut take = |bytes: u64, align: u64| -> Result<u32, StateTooLarge> {
+        let mut take = |bytes: u64, align: u64| -> Result<u32, LayoutError> {
             let at = next.next_multiple_of(align);
             next = at + bytes;
             if next > STATE_BYTES_MAX {
-                return Err(StateTooLarge { bytes: next });
+                return Err(LayoutError::StateTooLarge { bytes: next });
             }
             Ok(at as u32)
         };
         for bytes in global_bytes {
             debug_assert!(bytes == 8 || bytes == 16);
             layout.globals.push(take(bytes.into(), bytes.into())?);
+        }
+        let mut length_offsets = vec![header::MEMORY_LENGTH];
+        for _ in 1..memories.len() {
+            length_offsets.push(take(8, 8)? as i32);
         }
         layout.data_flags = take(data_segments.into(), 1)?;
         layout.element_flags = take(element_segments.into(), 1)?;
@@ -213,6 +285,15 @@ impl InstanceLayout {
             });
         }
         layout.memory_offset = take(0, PAGE_BYTES as u64)?;
+        let mut start = u64::from(layout.memory_offset);
+        for (reserved_bytes, length_offset) in shares.into_iter().zip(length_offsets) {
+            layout.memories.push(MemoryLayout {
+                length_offset,
+                start,
+                reserved_bytes,
+            });
+            start += reserved_bytes;
+        }
         Ok(layout)
     }
 }
@@ -223,7 +304,7 @@ mod tests {
 
     #[test]
     fn parts_do_not_overlap_and_memory_is_page_aligned() {
-        let layout = InstanceLayout::new([8, 16, 8], [3, 0, 1000], 5, 7).unwrap();
+        let layout = InstanceLayout::new([8, 16, 8], [3, 0, 1000], 5, 7, &[]).unwrap();
         assert_eq!(layout.globals, [0, 16, 32]);
         assert_eq!(layout.data_flags, 40);
         assert_eq!(layout.element_flags, 45);
@@ -237,9 +318,66 @@ mod tests {
 
     #[test]
     fn state_too_large_is_refused() {
-        assert!(InstanceLayout::new([], [u32::MAX], 0, 0).is_err());
-        assert!(InstanceLayout::new([], [(STATE_BYTES_MAX / 8) as u32 - 1], 0, 0).is_ok());
-        assert!(InstanceLayout::new([], [(STATE_BYTES_MAX / 8) as u32], 0, 0).is_err());
+        assert!(InstanceLayout::new([], [u32::MAX], 0, 0, &[]).is_err());
+        assert!(InstanceLayout::new([], [(STATE_BYTES_MAX / 8) as u32 - 1], 0, 0, &[]).is_ok());
+        assert!(InstanceLayout::new([], [(STATE_BYTES_MAX / 8) as u32], 0, 0, &[]).is_err());
+    }
+
+    fn request(minimum_bytes: u64, maximum_bytes: u64) -> MemoryRequest {
+        MemoryRequest {
+            minimum_bytes,
+            maximum_bytes,
+        }
+    }
+
+    #[test]
+    fn memories_share_the_reservation_without_overlap() {
+        const ALL: u64 = MEMORY_RESERVED_BYTES;
+        let cases: [&[MemoryRequest]; 8] = [
+            &[request(0, 0)],
+            &[request(ALL, ALL)],
+            &[request(0, u64::MAX), request(0, u64::MAX)],
+            &[request(65536, 65536), request(0, u64::MAX)],
+            &[request(ALL - 65536, u64::MAX), request(65536, 65536)],
+            &[request(1, 1), request(4097, 5000), request(0, 0)],
+            &[request(3 << 30, u64::MAX), request(1, u64::MAX)],
+            &[request(7, u64::MAX); 100],
+        ];
+        for memories in cases {
+            let layout = InstanceLayout::new([8], [10], 1, 1, memories).unwrap();
+            assert_eq!(layout.memories.len(), memories.len());
+            let mut end = u64::from(layout.memory_offset);
+            for (index, (memory, request)) in layout.memories.iter().zip(memories).enumerate() {
+                assert!(memory.start >= end && memory.start.is_multiple_of(PAGE_BYTES as u64));
+                assert!(memory.reserved_bytes >= request.minimum_bytes);
+                assert_eq!(memory.length_offset < 0, index == 0);
+                end = memory.start + memory.reserved_bytes;
+            }
+            assert!(end <= u64::from(layout.memory_offset) + ALL);
+        }
+        let uneven = [request(65536, 65536), request(0, u64::MAX)];
+        let layout = InstanceLayout::new([], [], 0, 0, &uneven).unwrap();
+        assert_eq!(layout.memories[1].reserved_bytes, ALL - 65536);
+    }
+
+    #[test]
+    fn memories_that_start_too_large_are_refused() {
+        for memories in [
+            &[request(MEMORY_RESERVED_BYTES + 1, u64::MAX)][..],
+            &[request(MEMORY_RESERVED_BYTES, 0), request(1, 1)],
+            // In whole pages of the hardware only.
+            &[
+                request(MEMORY_RESERVED_BYTES - 2, 0),
+                request(1, 1),
+                request(1, 1),
+            ],
+            &[request(u64::MAX, u64::MAX), request(u64::MAX, u64::MAX)],
+        ] {
+            assert!(matches!(
+                InstanceLayout::new([], [], 0, 0, memories),
+                Err(LayoutError::MemoriesTooLarge { .. })
+            ));
+        }
     }
 
     #[test]

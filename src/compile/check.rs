@@ -1,7 +1,9 @@
 //! What must hold of a [`ModuleInfo`] read from a file, so that whoever uses it can index without asking again.
 
 use super::info::*;
-use crate::layout::{PAGE_BYTES, STATE_BYTES_MAX, TABLE_ENTRY_BYTES, WASM_PAGES_MAX};
+use crate::layout::{
+    MEMORY_RESERVED_BYTES, PAGE_BYTES, STATE_BYTES_MAX, TABLE_ENTRY_BYTES, header,
+};
 
 type Check = Result<(), &'static str>;
 
@@ -20,16 +22,11 @@ pub(super) fn module_info(info: &ModuleInfo, text_bytes: u64, data_bytes: u64) -
     imports(info)?;
     layout(info)?;
 
-    ensure(
-        info.memory
-            .is_none_or(|memory| memory.minimum <= WASM_PAGES_MAX),
-        "a memory beyond 4 GiB",
-    )?;
     for export in &info.exports {
         let exists = match export.kind {
             ExportKind::Function(index) => is_index(index, &info.functions),
             ExportKind::Table(index) => is_index(index, &info.tables),
-            ExportKind::Memory(index) => index == 0 && info.memory.is_some(),
+            ExportKind::Memory(index) => is_index(index, &info.memories),
             ExportKind::Global(index) => is_index(index, &info.globals),
         };
         ensure(exists, "an export of nothing")?;
@@ -64,7 +61,7 @@ pub(super) fn module_info(info: &ModuleInfo, text_bytes: u64, data_bytes: u64) -
     for segment in &info.data {
         if let SegmentMode::Active { target, offset } = &segment.mode {
             ensure(
-                *target == 0 && info.memory.is_some(),
+                is_index(*target, &info.memories),
                 "data of a memory that does not exist",
             )?;
             constant_expression(info, offset)?;
@@ -138,7 +135,7 @@ fn imports(info: &ModuleInfo) -> Check {
         "a wrong number of imported globals",
     )?;
     ensure(
-        memories == 0 || info.memory.is_some(),
+        memories <= info.memories.len(),
         "a memory imported but not there",
     )?;
     ensure(
@@ -153,6 +150,7 @@ fn imports(info: &ModuleInfo) -> Check {
 
 fn layout(info: &ModuleInfo) -> Check {
     let layout = &info.layout;
+    memories(info)?;
     let end = u64::from(layout.memory_offset);
     ensure(
         end <= STATE_BYTES_MAX && end.is_multiple_of(PAGE_BYTES as u64),
@@ -188,6 +186,46 @@ fn layout(info: &ModuleInfo) -> Check {
         fits(layout.data_flags.into(), info.data.len() as u64, end)
             && fits(layout.element_flags.into(), info.elements.len() as u64, end),
         "misplaced segment flags",
+    )
+}
+
+/// Checks that every memory has room of its own in the reservation and a word for its length.
+fn memories(info: &ModuleInfo) -> Check {
+    let layout = &info.layout;
+    ensure(
+        layout.memories.len() == info.memories.len(),
+        "memories without a place",
+    )?;
+    let state_end = u64::from(layout.memory_offset);
+    let mut start = state_end;
+    for (index, (place, memory)) in layout.memories.iter().zip(&info.memories).enumerate() {
+        let length_in_place = match u64::try_from(place.length_offset) {
+            Err(_) => index == 0 && place.length_offset == header::MEMORY_LENGTH,
+            Ok(offset) => index > 0 && fits(offset, 8, state_end) && offset.is_multiple_of(8),
+        };
+        ensure(length_in_place, "a memory without a length")?;
+        ensure(
+            memory.page_bytes_log2 == 0 || memory.page_bytes_log2 == 16,
+            "a memory with pages of no known size",
+        )?;
+        ensure(
+            memory.minimum_bytes() <= place.reserved_bytes
+                && place.start >= start
+                && place.start.is_multiple_of(PAGE_BYTES as u64)
+                && fits(
+                    place.start,
+                    place.reserved_bytes,
+                    state_end + MEMORY_RESERVED_BYTES,
+                ),
+            "a misplaced memory",
+        )?;
+        start = place.start + place.reserved_bytes;
+    }
+    ensure(
+        !info.guards_memory()
+            || (layout.memories[0].start == state_end
+                && layout.memories[0].reserved_bytes == MEMORY_RESERVED_BYTES),
+        "a misplaced memory",
     )
 }
 

@@ -1,5 +1,6 @@
 //! What can be wrong with a module, in the words of the person who deploys it.
 
+use crate::layout::{LayoutError, MEMORY_RESERVED_BYTES, STATE_BYTES_MAX};
 use std::fmt;
 
 /// Why a module was not compiled.
@@ -26,6 +27,8 @@ pub enum CompileError {
         minimum: u64,
         limit: u32,
     },
+    /// The memories together start larger than the address space of an instance.
+    MemoriesTooLarge { bytes: u64, limit: u64 },
     /// Globals, tables and segment flags need more room than an instance has for them.
     StateTooLarge { bytes: u64, limit: u64 },
     /// The module itself, or its machine code, is too large.
@@ -78,6 +81,10 @@ impl fmt::Display for CompileError {
                 f,
                 "table {table} starts with {minimum} elements, the limit is {limit} (table_elements_max)"
             ),
+            CompileError::MemoriesTooLarge { bytes, limit } => write!(
+                f,
+                "memory starts with {bytes} bytes (all memories together), the limit is {limit}; lower the minimum"
+            ),
             CompileError::StateTooLarge { bytes, limit } => write!(
                 f,
                 "globals, tables and segments need {bytes} bytes of an instance, the limit is {limit}; \
@@ -96,11 +103,17 @@ impl fmt::Display for CompileError {
     }
 }
 
-impl From<crate::layout::StateTooLarge> for CompileError {
-    fn from(error: crate::layout::StateTooLarge) -> Self {
-        CompileError::StateTooLarge {
-            bytes: error.bytes,
-            limit: crate::layout::STATE_BYTES_MAX,
+impl From<LayoutError> for CompileError {
+    fn from(error: LayoutError) -> Self {
+        match error {
+            LayoutError::StateTooLarge { bytes } => CompileError::StateTooLarge {
+                bytes,
+                limit: STATE_BYTES_MAX,
+            },
+            LayoutError::MemoriesTooLarge { bytes } => CompileError::MemoriesTooLarge {
+                bytes,
+                limit: MEMORY_RESERVED_BYTES,
+            },
         }
     }
 }

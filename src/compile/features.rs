@@ -6,21 +6,24 @@
 use super::error::CompileError;
 use wasmparser::{Validator, WasmFeatures};
 
-/// WebAssembly 2.0 with extended constant expressions, tail calls and relaxed SIMD.
+/// WebAssembly 2.0 with extended constant expressions, tail calls, relaxed SIMD, wide arithmetic, multiple
+/// memories, memories and tables with 64-bit indexes, and custom page sizes.
 pub(super) const SUPPORTED: WasmFeatures = WasmFeatures::WASM2
     .union(WasmFeatures::EXTENDED_CONST)
     .union(WasmFeatures::TAIL_CALL)
-    .union(WasmFeatures::RELAXED_SIMD);
+    .union(WasmFeatures::RELAXED_SIMD)
+    .union(WasmFeatures::WIDE_ARITHMETIC)
+    .union(WasmFeatures::MULTI_MEMORY)
+    .union(WasmFeatures::MEMORY64)
+    .union(WasmFeatures::CUSTOM_PAGE_SIZES);
 
 /// Proposals that are recognised in order to be refused by name.
-const PROPOSALS: [(WasmFeatures, &str); 16] = [
+const PROPOSALS: [(WasmFeatures, &str); 12] = [
     (WasmFeatures::THREADS, "the threads proposal"),
     (
         WasmFeatures::SHARED_EVERYTHING_THREADS.union(WasmFeatures::THREADS),
         "the shared-everything-threads proposal",
     ),
-    (WasmFeatures::MULTI_MEMORY, "the multi-memory proposal"),
-    (WasmFeatures::MEMORY64, "the memory64 proposal"),
     (WasmFeatures::EXCEPTIONS, "the exception handling proposal"),
     (
         WasmFeatures::LEGACY_EXCEPTIONS,
@@ -34,20 +37,12 @@ const PROPOSALS: [(WasmFeatures, &str); 16] = [
         WasmFeatures::GC.union(WasmFeatures::FUNCTION_REFERENCES),
         "the garbage collection proposal",
     ),
-    (
-        WasmFeatures::CUSTOM_PAGE_SIZES,
-        "the custom page sizes proposal",
-    ),
     (WasmFeatures::MEMORY_CONTROL, "the memory control proposal"),
     (
         WasmFeatures::STACK_SWITCHING
             .union(WasmFeatures::FUNCTION_REFERENCES)
             .union(WasmFeatures::EXCEPTIONS),
         "the stack switching proposal",
-    ),
-    (
-        WasmFeatures::WIDE_ARITHMETIC,
-        "the wide arithmetic proposal",
     ),
     (
         WasmFeatures::CUSTOM_DESCRIPTORS

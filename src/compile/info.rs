@@ -2,7 +2,7 @@
 //!
 //! The words are those of the WebAssembly specification, section "Structure". Index spaces count imports first.
 
-use crate::layout::InstanceLayout;
+use crate::layout::{InstanceLayout, WASM_PAGE_BYTES};
 use serde::{Deserialize, Serialize};
 
 /// The type of a value.
@@ -73,6 +73,45 @@ pub struct Limits {
     pub maximum: Option<u64>,
 }
 
+/// The type of a memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MemoryType {
+    pub limits: Limits,
+    /// Whether indexes into it are 64 bits wide.
+    pub index64: bool,
+    /// The binary logarithm of its page size.
+    pub page_bytes_log2: u8,
+}
+
+impl MemoryType {
+    pub const fn page_bytes(&self) -> u64 {
+        1 << self.page_bytes_log2
+    }
+
+    /// The length it starts with; `u64::MAX` stands for more.
+    pub const fn minimum_bytes(&self) -> u64 {
+        self.limits.minimum.saturating_mul(self.page_bytes())
+    }
+
+    /// The most pages it may have, by its type and by the width of its indexes.
+    pub fn pages_max(&self) -> u64 {
+        let addressable = match (self.index64, self.page_bytes()) {
+            (true, 1) => u64::MAX,
+            (true, page_bytes) => u64::MAX / page_bytes + 1,
+            (false, 1) => u32::MAX.into(),
+            (false, page_bytes) => (1 << 32) / page_bytes,
+        };
+        self.limits
+            .maximum
+            .map_or(addressable, |pages| pages.min(addressable))
+    }
+
+    /// The most bytes it may have; `u64::MAX` stands for more.
+    pub fn maximum_bytes(&self) -> u64 {
+        self.pages_max().saturating_mul(self.page_bytes())
+    }
+}
+
 /// The type of a global.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct GlobalType {
@@ -85,6 +124,8 @@ pub struct GlobalType {
 pub struct TableType {
     pub element: ValueType,
     pub limits: Limits,
+    /// Whether indexes into it are 64 bits wide.
+    pub index64: bool,
 }
 
 /// An instruction of a constant expression.
@@ -138,7 +179,7 @@ pub struct ElementSegment {
 pub enum ImportKind {
     Function { type_index: u32 },
     Table(TableType),
-    Memory(Limits),
+    Memory(MemoryType),
     Global(GlobalType),
 }
 
@@ -186,8 +227,7 @@ pub struct ModuleInfo {
     pub tables: Vec<TableType>,
     /// Initial element of each table that has one, for tables defined here.
     pub table_initializers: Vec<Option<ConstantExpression>>,
-    /// Linear memory 0, if there is one.
-    pub memory: Option<Limits>,
+    pub memories: Vec<MemoryType>,
     pub globals: Vec<GlobalType>,
     /// Initial value of each global defined here, in order after the imported ones.
     pub global_initializers: Vec<ConstantExpression>,
@@ -209,6 +249,20 @@ impl ModuleInfo {
             .iter()
             .find(|export| export.name == name)
             .map(|export| export.kind)
+    }
+
+    /// Whether the guard pages around linear memory 0 stand for bounds checks. Otherwise every access is checked.
+    pub fn guards_memory(&self) -> bool {
+        matches!(self.memories[..], [memory] if !memory.index64 && memory.page_bytes() == WASM_PAGE_BYTES)
+    }
+
+    /// The memory that the host reads and writes on behalf of the guest: the one exported as `memory`, which is what
+    /// WASI asks for, otherwise memory 0.
+    pub fn host_memory(&self) -> Option<u32> {
+        match self.export("memory") {
+            Some(ExportKind::Memory(memory)) => Some(memory),
+            _ => (!self.memories.is_empty()).then_some(0),
+        }
     }
 
     /// The type of a function by its index.

@@ -7,7 +7,7 @@ use super::CompileOptions;
 use super::error::CompileError;
 use super::features;
 use super::info::*;
-use crate::layout::InstanceLayout;
+use crate::layout::{InstanceLayout, MemoryRequest, WASM_PAGE_BYTES};
 use std::borrow::Cow;
 use std::collections::HashMap;
 use wasmparser::{
@@ -141,7 +141,7 @@ impl<'a> ModuleReader<'a> {
             }
             Payload::MemorySection(memories) => {
                 for memory in memories {
-                    info.memory = Some(memory_limits(memory?));
+                    info.memories.push(memory_type(memory?));
                 }
             }
             Payload::GlobalSection(globals) => {
@@ -247,9 +247,9 @@ impl<'a> ModuleReader<'a> {
                 (ImportKind::Table(ty), Some("table"))
             }
             TypeRef::Memory(ty) => {
-                let limits = memory_limits(ty);
-                info.memory = Some(limits);
-                (ImportKind::Memory(limits), Some("memory"))
+                let ty = memory_type(ty);
+                info.memories.push(ty);
+                (ImportKind::Memory(ty), Some("memory"))
             }
             TypeRef::Global(ty) => {
                 let ty = global_type(ty);
@@ -345,11 +345,21 @@ impl<'a> Module<'a> {
             ValueType::V128 => 16,
             _ => 8,
         });
+        let memories: Vec<MemoryRequest> = self
+            .info
+            .memories
+            .iter()
+            .map(|memory| MemoryRequest {
+                minimum_bytes: memory.minimum_bytes(),
+                maximum_bytes: memory.maximum_bytes(),
+            })
+            .collect();
         self.info.layout = InstanceLayout::new(
             global_bytes,
             capacities,
             self.info.data.len() as u32,
             self.info.elements.len() as u32,
+            &memories,
         )?;
         Ok(())
     }
@@ -410,14 +420,21 @@ fn table_type(ty: wasmparser::TableType) -> TableType {
             minimum: ty.initial,
             maximum: ty.maximum,
         },
+        index64: ty.table64,
     }
 }
 
-fn memory_limits(ty: wasmparser::MemoryType) -> Limits {
-    debug_assert!(!ty.memory64 && !ty.shared && ty.page_size_log2.is_none());
-    Limits {
-        minimum: ty.initial,
-        maximum: ty.maximum,
+fn memory_type(ty: wasmparser::MemoryType) -> MemoryType {
+    debug_assert!(!ty.shared);
+    MemoryType {
+        limits: Limits {
+            minimum: ty.initial,
+            maximum: ty.maximum,
+        },
+        index64: ty.memory64,
+        page_bytes_log2: ty
+            .page_size_log2
+            .unwrap_or(WASM_PAGE_BYTES.trailing_zeros()) as u8,
     }
 }
 

@@ -11,8 +11,8 @@ use crate::layout::Builtin;
 /// Bytes copied between two looks at the time slice.
 const PART_BYTES: usize = 1 << 20;
 
-/// -1 as an i32, zero-extended: what growing returns when it fails.
-const FAILED: u64 = u32::MAX as u64;
+/// -1, of which an i32 is the low half: what growing returns when it fails.
+const FAILED: u64 = u64::MAX;
 
 /// The built-ins' addresses in the order of [`Builtin`].
 pub struct Table([*const (); Builtin::ALL.len()]);
@@ -45,12 +45,15 @@ fn check(start: u64, count: u64, length: u64, kind: TrapKind) -> Result<usize, R
     }
 }
 
-unsafe extern "C" fn memory_grow(vmctx: *mut u8, delta: u64) -> u64 {
+unsafe extern "C" fn memory_grow(vmctx: *mut u8, memory: u64, delta: u64) -> u64 {
     // SAFETY: called by a stub of compiled code with its vmctx (the argument of every built-in here), so the instance is live, this
     // is its fiber, and its owner waits in `resume`.
     unsafe {
         let inner = inner_of(vmctx);
-        contain(inner, || Ok((*inner).memory_grow(delta).unwrap_or(FAILED)))
+        contain(inner, || {
+            let previous = (*inner).memory_grow(memory as usize, delta);
+            Ok(previous.unwrap_or(FAILED))
+        })
     }
 }
 
@@ -76,32 +79,48 @@ unsafe fn in_parts(
     }
 }
 
-unsafe extern "C" fn memory_copy(vmctx: *mut u8, destination: u64, source: u64, bytes: u64) -> u64 {
-    // SAFETY: see `memory_grow`. Both ranges are checked against the memory's length, `copy` allows them to overlap, and parts are
-    // taken from the end that is not overwritten.
+unsafe extern "C" fn memory_copy(
+    vmctx: *mut u8,
+    destination_memory: u64,
+    source_memory: u64,
+    destination: u64,
+    source: u64,
+    bytes: u64,
+) -> u64 {
+    // SAFETY: see `memory_grow`. Both ranges are checked against the lengths of their memories, `copy` allows them to overlap, and
+    // parts are taken from the end that is not overwritten; ranges of two memories do not overlap.
     unsafe {
         let inner = inner_of(vmctx);
         contain(inner, || {
-            let length = (*inner).memory_bytes();
+            let (from, to) = (source_memory as usize, destination_memory as usize);
+            let length = (*inner).memory_length(from);
             let source = check(source, bytes, length, TrapKind::MemoryOutOfBounds)?;
+            let length = (*inner).memory_length(to);
             let destination = check(destination, bytes, length, TrapKind::MemoryOutOfBounds)?;
-            let memory = (*inner).memory_base();
+            let source = (*inner).memory_base(from).add(source);
+            let destination = (*inner).memory_base(to).add(destination);
             in_parts(inner, bytes as usize, destination > source, |at, part| {
-                std::ptr::copy(memory.add(source + at), memory.add(destination + at), part);
+                std::ptr::copy(source.add(at), destination.add(at), part);
             });
             Ok(0)
         })
     }
 }
 
-unsafe extern "C" fn memory_fill(vmctx: *mut u8, destination: u64, value: u64, bytes: u64) -> u64 {
+unsafe extern "C" fn memory_fill(
+    vmctx: *mut u8,
+    memory: u64,
+    destination: u64,
+    value: u64,
+    bytes: u64,
+) -> u64 {
     // SAFETY: see `memory_grow`; the range is checked.
     unsafe {
         let inner = inner_of(vmctx);
         contain(inner, || {
-            let length = (*inner).memory_bytes();
+            let length = (*inner).memory_length(memory as usize);
             let destination = check(destination, bytes, length, TrapKind::MemoryOutOfBounds)?;
-            let memory = (*inner).memory_base();
+            let memory = (*inner).memory_base(memory as usize);
             in_parts(inner, bytes as usize, false, |at, part| {
                 std::ptr::write_bytes(memory.add(destination + at), value as u8, part);
             });
@@ -112,6 +131,7 @@ unsafe extern "C" fn memory_fill(vmctx: *mut u8, destination: u64, value: u64, b
 
 unsafe extern "C" fn memory_init(
     vmctx: *mut u8,
+    memory: u64,
     segment: u64,
     destination: u64,
     source: u64,
@@ -124,9 +144,9 @@ unsafe extern "C" fn memory_init(
             let data = (*inner).data_segment(segment as usize);
             let (data, data_bytes) = (data.as_ptr(), data.len() as u64);
             let source = check(source, bytes, data_bytes, TrapKind::MemoryOutOfBounds)?;
-            let length = (*inner).memory_bytes();
+            let length = (*inner).memory_length(memory as usize);
             let destination = check(destination, bytes, length, TrapKind::MemoryOutOfBounds)?;
-            let memory = (*inner).memory_base();
+            let memory = (*inner).memory_base(memory as usize);
             in_parts(inner, bytes as usize, false, |at, part| {
                 std::ptr::copy_nonoverlapping(
                     data.add(source + at),

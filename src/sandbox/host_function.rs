@@ -184,7 +184,8 @@ fn out_of_bounds(address: u32, bytes: u32, memory_bytes: usize) -> Stop {
 }
 
 impl Caller<'_> {
-    /// The guest's linear memory, as long as it is now; empty for a module without one.
+    /// The guest's linear memory exported as `memory`, otherwise memory 0, as long as it is now; empty for a module
+    /// without one.
     pub fn memory(&mut self) -> &mut [u8] {
         self.data_and_memory_of().1
     }
@@ -225,7 +226,7 @@ impl Caller<'_> {
         // the data or the memory while the host function runs. The memory slice is the accessible part only.
         unsafe {
             let inner = self.inner.as_ptr();
-            ((*inner).data_mut(), (*inner).memory_mut())
+            ((*inner).data_mut(), (*inner).host_memory_mut())
         }
     }
 

@@ -12,7 +12,7 @@ use super::signals::Fault;
 use super::slots::Slot;
 use super::trap::{Limit, Reason, TrapKind};
 use crate::compile::info::{ConstantInstruction, ExportKind, SegmentMode};
-use crate::layout::{WASM_PAGE_BYTES, WASM_PAGES_MAX, header};
+use crate::layout::{MemoryLayout, PAGE_BYTES, header};
 use std::any::Any;
 use std::ptr::{NonNull, null};
 use std::rc::Rc;
@@ -22,7 +22,7 @@ use std::time::Duration;
 /// What an instance may use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// Linear memory.
+    /// Linear memory, all memories together.
     pub memory_bytes: u64,
     /// Elements of each table.
     pub table_elements: u64,
@@ -58,10 +58,11 @@ pub(crate) struct Origin {
     pub file: std::fs::File,
     /// The file, mapped for reading: what a reset copies from.
     pub mapping: os::Reservation,
-    /// Bytes of the file, from the slot's start; page aligned.
-    pub file_bytes: usize,
-    /// Length of linear memory in the image.
-    pub memory_bytes: u64,
+    /// What is accessible of an instance after a restore, in ascending order: the header, the state and memory 0 are the
+    /// first, each further memory is one.
+    pub parts: Vec<Part>,
+    /// Length of each linear memory in the image.
+    pub memories: Vec<u64>,
     /// Pages that calls wrote lately, as (first, end) page numbers from the slot's start: made private at restore.
     pub written: std::cell::RefCell<Vec<(u32, u32)>>,
 }
@@ -73,6 +74,40 @@ pub(crate) struct Settled {
     pub runs: Vec<(u32, u32)>,
     /// The thread's page faults by then: none since means that no other page is private.
     pub faults: u64,
+}
+
+/// A part of a slot that is accessible after a restore. All numbers are multiples of the page size.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Part {
+    /// Where it begins, from the slot's start.
+    pub start: usize,
+    pub bytes: usize,
+    /// Where its contents begin in the image file, and how many bytes they are; the rest is zero.
+    pub file_start: usize,
+    pub file_bytes: usize,
+}
+
+impl Part {
+    pub fn end(&self) -> usize {
+        self.start + self.bytes
+    }
+}
+
+impl Origin {
+    /// Length of all memories together.
+    pub fn memory_bytes(&self) -> u64 {
+        self.memories.iter().sum()
+    }
+
+    /// Length of linear memory 0.
+    pub fn first_memory_bytes(&self) -> u64 {
+        self.memories.first().copied().unwrap_or(0)
+    }
+
+    /// Where what is accessible ends, from the slot's start.
+    pub fn end(&self) -> usize {
+        self.parts.last().map_or(0, Part::end)
+    }
 }
 
 /// The part of an instance that compiled code, host functions and signal handlers reach by pointer.
@@ -107,7 +142,7 @@ pub struct Instance {
     pub(crate) resets: u32,
     /// Which pages are private, if that is known.
     pub(crate) settled: Option<Box<Settled>>,
-    /// The header page was given up while the instance was idle, with memory of this length.
+    /// The header page was given up while the instance was idle, with memory 0 of this length.
     dropped_header: Option<u64>,
 }
 
@@ -156,19 +191,57 @@ impl Inner {
         unsafe { &mut *self.vmctx().add(offset as usize).cast::<u64>() }
     }
 
+    fn memory_layout(&self, memory: usize) -> MemoryLayout {
+        self.linked.module().shared.info.layout.memories[memory]
+    }
+
+    /// Current length of a linear memory.
+    pub fn memory_length(&self, memory: usize) -> u64 {
+        let layout = self.memory_layout(memory);
+        // SAFETY: the word lies in the header or in the state, by the layout, which is checked when the artifact is read;
+        // both are accessible while the instance lives.
+        let word = unsafe {
+            let at = self.vmctx().offset(layout.length_offset as isize);
+            at.cast::<u64>().read()
+        };
+        word.min(layout.reserved_bytes)
+    }
+
+    /// Notes the length of a memory, which is accessible so far.
+    pub(crate) fn note_memory_length(&mut self, memory: usize, bytes: u64) {
+        let layout = self.memory_layout(memory);
+        debug_assert!(bytes <= layout.reserved_bytes);
+        // SAFETY: as in `memory_length`.
+        unsafe {
+            let at = self.vmctx().offset(layout.length_offset as isize);
+            at.cast::<u64>().write(bytes);
+        }
+    }
+
+    /// Current length of all linear memories together.
     pub fn memory_bytes(&self) -> u64 {
-        self.read_header(header::MEMORY_LENGTH)
+        let memories = self.linked.module().shared.info.memories.len();
+        (0..memories).map(|memory| self.memory_length(memory)).sum()
     }
 
-    pub fn memory_base(&self) -> *mut u8 {
-        let offset = self.linked.module().shared.info.layout.memory_offset;
-        self.vmctx().wrapping_add(offset as usize)
+    pub fn memory_base(&self, memory: usize) -> *mut u8 {
+        let start = self.memory_layout(memory).start;
+        self.vmctx().wrapping_add(start as usize)
     }
 
-    pub fn memory_mut(&mut self) -> &mut [u8] {
-        // SAFETY: memory is accessible up to its current length, and is only reached through the instance, which is borrowed;
-        // the guest does not run meanwhile.
-        unsafe { std::slice::from_raw_parts_mut(self.memory_base(), self.memory_bytes() as usize) }
+    pub fn memory_mut(&mut self, memory: usize) -> &mut [u8] {
+        let (base, bytes) = (self.memory_base(memory), self.memory_length(memory));
+        // SAFETY: a memory is accessible up to its current length, and is only reached through the instance, which is
+        // borrowed; the guest does not run meanwhile.
+        unsafe { std::slice::from_raw_parts_mut(base, bytes as usize) }
+    }
+
+    /// The memory the host works in, empty for a module without one.
+    pub fn host_memory_mut(&mut self) -> &mut [u8] {
+        match self.linked.module().shared.host_memory {
+            Some(memory) => self.memory_mut(memory as usize),
+            None => &mut [],
+        }
     }
 
     /// A table's entries.
@@ -209,43 +282,48 @@ impl Inner {
     }
 
     /// memory.grow: the previous length in pages, or `None` when it may not.
-    pub fn memory_grow(&mut self, delta_pages: u64) -> Option<u64> {
-        let module = self.linked.module().clone();
-        let limits = module.shared.info.memory?;
-        let old_pages = self.memory_bytes() / WASM_PAGE_BYTES;
+    pub fn memory_grow(&mut self, memory: usize, delta_pages: u64) -> Option<u64> {
+        let ty = self.linked.module().shared.info.memories[memory];
+        let old_bytes = self.memory_length(memory);
+        let old_pages = old_bytes / ty.page_bytes();
         let new_pages = old_pages.checked_add(delta_pages)?;
-        if new_pages > limits.maximum.unwrap_or(WASM_PAGES_MAX).min(WASM_PAGES_MAX) {
+        if new_pages > ty.pages_max() {
             return None;
         }
-        let wanted_bytes = new_pages * WASM_PAGE_BYTES;
-        if wanted_bytes > self.limits.memory_bytes {
-            let limit_bytes = self.limits.memory_bytes;
+        let new_bytes = new_pages.saturating_mul(ty.page_bytes());
+        let others_bytes = self.memory_bytes() - old_bytes;
+        let reserved_bytes = self.memory_layout(memory).reserved_bytes;
+        let limit_bytes = self.limits.memory_bytes.min(others_bytes + reserved_bytes);
+        let wanted_bytes = others_bytes.saturating_add(new_bytes);
+        if wanted_bytes > limit_bytes {
             self.refused = Some(Limit::Memory {
                 limit_bytes,
                 wanted_bytes,
             });
             return None;
         }
-        self.set_memory_bytes(wanted_bytes).ok()?;
+        self.set_memory_length(memory, new_bytes).ok()?;
         Some(old_pages)
     }
 
-    /// Lengthens memory to `bytes`; the new part reads as zero.
-    pub fn set_memory_bytes(&mut self, bytes: u64) -> std::io::Result<()> {
-        let old = self.memory_bytes();
-        if bytes > old {
-            // SAFETY: memory beyond its current length is reserved for it, inaccessible and unused.
+    /// Lengthens a memory to `bytes`, which its reservation has room for; the new part reads as zero.
+    fn set_memory_length(&mut self, memory: usize, bytes: u64) -> std::io::Result<()> {
+        debug_assert!(bytes <= self.memory_layout(memory).reserved_bytes);
+        let base = self.memory_base(memory);
+        let accessible = (self.memory_length(memory) as usize).next_multiple_of(PAGE_BYTES);
+        let wanted = (bytes as usize).next_multiple_of(PAGE_BYTES);
+        if wanted > accessible {
+            let start = base as usize - self.slot.start() as usize;
+            self.slot.extend_to(start + wanted);
+            // SAFETY: the memory's reservation is whole pages and no other's, `wanted` lies within it, and beyond its
+            // current length it is inaccessible and unused.
             unsafe {
-                os::protect(
-                    self.memory_base().add(old as usize),
-                    (bytes - old) as usize,
-                    Access::ReadWrite,
-                )?;
+                os::protect(base.add(accessible), wanted - accessible, Access::ReadWrite)?;
             }
-            let start = self.memory_base() as usize - self.slot.start() as usize;
-            self.slot.extend_to(start + bytes as usize);
-            self.write_header(header::MEMORY_LENGTH, bytes);
-            self.peak_memory_bytes = self.peak_memory_bytes.max(bytes);
+        }
+        if bytes > self.memory_length(memory) {
+            self.note_memory_length(memory, bytes);
+            self.peak_memory_bytes = self.peak_memory_bytes.max(self.memory_bytes());
         }
         Ok(())
     }
@@ -256,7 +334,12 @@ impl Inner {
         let ty = self.linked.module().shared.info.tables[index];
         let old = self.table(index).len() as u64;
         let new = old.checked_add(delta)?;
-        if new > ty.limits.maximum.unwrap_or(u32::MAX.into()) {
+        let addressable = if ty.index64 {
+            u64::MAX
+        } else {
+            u32::MAX.into()
+        };
+        if new > ty.limits.maximum.unwrap_or(addressable) {
             return None;
         }
         let limit_elements = self.limits.table_elements.min(layout.capacity.into());
@@ -312,13 +395,13 @@ impl Inner {
 impl Instance {
     /// Puts an instance into a slot whose header page is accessible.
     ///
-    /// The rest of its state and memory is as long and as accessible as `memory_bytes` says.
+    /// State and memories are accessible already. Of the lengths, that of memory 0 is noted here.
     pub(crate) fn in_slot(
         slot: Slot,
         linked: &Linked,
         limits: Limits,
         data: Box<dyn Any>,
-        memory_bytes: u64,
+        memories: &[u64],
         origin: Option<Rc<Origin>>,
     ) -> Instance {
         let inner = Box::new(Inner {
@@ -334,7 +417,7 @@ impl Instance {
             stop: None,
             fault: None,
             place: Place::HostCall,
-            peak_memory_bytes: memory_bytes,
+            peak_memory_bytes: memories.iter().sum(),
             refused: None,
             image_lost: false,
         });
@@ -350,7 +433,7 @@ impl Instance {
             settled: None,
             dropped_header: None,
         };
-        instance.write_header(memory_bytes);
+        instance.write_header(memories.first().copied().unwrap_or(0));
         instance
     }
 
@@ -406,15 +489,15 @@ impl Instance {
         Duration::from_nanos(self.inner().cpu_ns)
     }
 
-    /// The most linear memory since the last reset.
+    /// The most linear memory, of all memories together, since the last reset.
     pub fn peak_memory_bytes(&self) -> u64 {
         self.inner().peak_memory_bytes
     }
 
-    /// Linear memory, as long as it is now.
+    /// The linear memory exported as `memory`, otherwise memory 0, as long as it is now; empty for a module without one.
     pub fn memory(&mut self) -> &mut [u8] {
         self.wake();
-        self.inner_mut().memory_mut()
+        self.inner_mut().host_memory_mut()
     }
 
     /// The value of an exported global: its word, or the two of a v128.

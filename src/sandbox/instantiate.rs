@@ -5,11 +5,12 @@ use super::module::Linked;
 use super::os::{self, Access};
 use super::slots::SlotError;
 use super::trap::{Limit, TrapKind};
-use crate::compile::info::{ConstantInstruction, SegmentMode, ValueType};
-use crate::layout::{HEADER_BYTES, NULL_REFERENCE, PAGE_BYTES, WASM_PAGE_BYTES};
+use crate::compile::info::{ConstantInstruction, ModuleInfo, SegmentMode, ValueType};
+use crate::layout::{HEADER_BYTES, NULL_REFERENCE, PAGE_BYTES};
 use std::any::Any;
 use std::fmt;
 use std::io;
+use std::ops::Range;
 
 /// Why there is no instance.
 #[derive(Debug)]
@@ -59,9 +60,13 @@ impl Instance {
     ) -> Result<Instance, InstantiateError> {
         let module = linked.module();
         let info = module.info();
-        let memory_bytes = info
-            .memory
-            .map_or(0, |memory| memory.minimum * WASM_PAGE_BYTES);
+        let memories: Vec<u64> = info
+            .memories
+            .iter()
+            .map(|memory| memory.minimum_bytes())
+            .collect();
+        // The layout has room for all, which is 4 GiB at most.
+        let memory_bytes = memories.iter().sum();
         if memory_bytes > limits.memory_bytes {
             return Err(InstantiateError::Limit(Limit::Memory {
                 limit_bytes: limits.memory_bytes,
@@ -80,18 +85,41 @@ impl Instance {
         }
         let mut slot = module.shared.engine.shared.slots.take()?;
         slot.clear_from(0).map_err(InstantiateError::System)?;
-        let extent = HEADER_BYTES + info.layout.memory_offset as usize + memory_bytes as usize;
-        slot.extend_to(extent.next_multiple_of(PAGE_BYTES));
-        // SAFETY: the start of a slot that was just taken, inaccessible and unused.
-        unsafe { os::protect(slot.start(), slot.extent(), Access::ReadWrite) }
-            .map_err(InstantiateError::System)?;
-        let mut instance = Instance::in_slot(slot, linked, limits, data, memory_bytes, None);
+        for part in accessible_parts(info, &memories) {
+            slot.extend_to(part.end);
+            // SAFETY: a part of a slot that was just taken, inaccessible and unused; the layout, which is checked when the
+            // artifact is read, keeps it within the slot.
+            unsafe { os::protect(slot.start().add(part.start), part.len(), Access::ReadWrite) }
+                .map_err(InstantiateError::System)?;
+        }
+        let mut instance = Instance::in_slot(slot, linked, limits, data, &memories, None);
+        for (memory, bytes) in memories.into_iter().enumerate().skip(1) {
+            instance.inner_mut().note_memory_length(memory, bytes);
+        }
         instance
             .inner_mut()
             .initialise()
             .map_err(InstantiateError::Trap)?;
         Ok(instance)
     }
+}
+
+/// What is accessible of an instance with memories of these lengths, from the slot's start, in whole pages: header,
+/// state and memory 0 first, then every further memory that is not empty.
+pub(crate) fn accessible_parts<'a>(
+    info: &'a ModuleInfo,
+    memories: &'a [u64],
+) -> impl Iterator<Item = Range<usize>> + 'a {
+    let whole = |bytes: u64| (bytes as usize).next_multiple_of(PAGE_BYTES);
+    let first = memories.first().map_or(0, |bytes| whole(*bytes));
+    let first = 0..HEADER_BYTES + info.layout.memory_offset as usize + first;
+    let further = memories.iter().zip(&info.layout.memories).skip(1);
+    std::iter::once(first).chain(further.filter(|(bytes, _)| **bytes > 0).map(
+        move |(bytes, layout)| {
+            let start = HEADER_BYTES + layout.start as usize;
+            start..start + whole(*bytes)
+        },
+    ))
 }
 
 impl Inner {
@@ -116,17 +144,17 @@ impl Inner {
         }
         for (index, segment) in info.elements.iter().enumerate() {
             if let SegmentMode::Active { target, offset } = &segment.mode {
-                let destination = self.evaluate(offset)[0] as u32;
+                let destination = self.evaluate(offset)[0];
                 let count = segment.elements.len() as u64;
-                self.table_init(*target as usize, index, destination.into(), 0, count)?;
+                self.table_init(*target as usize, index, destination, 0, count)?;
                 self.drop_segment(info.layout.element_flags as usize + index);
             }
         }
         for (index, segment) in info.data.iter().enumerate() {
-            if let SegmentMode::Active { offset, .. } = &segment.mode {
-                let destination = self.evaluate(offset)[0] as u32 as usize;
+            if let SegmentMode::Active { target, offset } = &segment.mode {
+                let destination = self.evaluate(offset)[0] as usize;
                 let bytes = module.data_segment(index);
-                self.memory_mut()
+                self.memory_mut(*target as usize)
                     .get_mut(destination..)
                     .and_then(|memory| memory.get_mut(..bytes.len()))
                     .ok_or(TrapKind::MemoryOutOfBounds)?
@@ -154,8 +182,12 @@ impl Inner {
                 ConstantInstruction::GlobalGet(global) => {
                     let offset = info.layout.globals[global as usize];
                     let low = *self.word(offset);
-                    let wide = info.globals[global as usize].value == ValueType::V128;
-                    [low, if wide { *self.word(offset + 8) } else { 0 }]
+                    match info.globals[global as usize].value {
+                        ValueType::V128 => [low, *self.word(offset + 8)],
+                        // Also where it is the offset of a segment, it is an unsigned number.
+                        ValueType::I32 => [u64::from(low as u32), 0],
+                        _ => [low, 0],
+                    }
                 }
                 operation => {
                     let right = stack.pop().expect("constant expressions are validated")[0];

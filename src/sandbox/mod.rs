@@ -23,8 +23,9 @@ pub use host_function::{
     Caller, HostFunction, HostResult, HostValue, Imports, IntoHostFunction, Stop,
 };
 pub use instance::{Instance, Limits};
-pub(crate) use instance::{Origin, Settled};
+pub(crate) use instance::{Origin, Part, Settled};
 pub use instantiate::InstantiateError;
+pub(crate) use instantiate::accessible_parts;
 pub use module::{Callable, LinkError, Linked, LoadError, Module, Unresolved};
 pub(crate) use slots::SlotError;
 pub use trap::{Frame, Limit, Reason, Trap, TrapKind};

@@ -42,6 +42,8 @@ pub struct Module {
 pub(crate) struct ModuleState {
     pub engine: Engine,
     pub info: ModuleInfo,
+    /// See [`ModuleInfo::host_memory`].
+    pub host_memory: Option<u32>,
     index: ArtifactIndex,
     artifact: Reservation,
     pub text: Text,
@@ -75,6 +77,7 @@ impl Module {
         Ok(Module {
             shared: Rc::new(ModuleState {
                 engine,
+                host_memory: info.host_memory(),
                 info,
                 index,
                 artifact,

@@ -1,8 +1,10 @@
 //! Freezing an instance into an image file.
 
-use super::image::{COVERED_TAIL_BYTES, Description, Image, ImageError, is_zero, pages_not_zero};
+use super::image::{
+    COVERED_TAIL_BYTES, Description, FrozenMemory, Image, ImageError, is_zero, pages_not_zero,
+};
 use crate::layout::{HEADER_BYTES, PAGE_BYTES};
-use crate::sandbox::Instance;
+use crate::sandbox::{Instance, accessible_parts};
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 
@@ -13,7 +15,7 @@ pub struct ImageReport {
     pub file_bytes: u64,
     /// Pages that are not zero: what the file takes on disk, besides its first.
     pub pages: u64,
-    /// Length of linear memory.
+    /// Length of linear memory, of all memories together.
     pub memory_bytes: u64,
 }
 
@@ -31,35 +33,56 @@ impl Image {
         instance.wake();
         let inner = instance.inner();
         let module = inner.linked.module();
-        let state_bytes = module.info().layout.memory_offset as usize;
-        let memory_bytes = inner.memory_bytes();
-        // SAFETY: from the vmctx, state and memory are accessible without a gap up to the memory's length; the instance is
-        // borrowed and no call is in progress, so nothing changes them.
-        let contents = unsafe {
-            std::slice::from_raw_parts(inner.vmctx(), state_bytes + memory_bytes as usize)
-        };
-        let last = contents
-            .chunks_exact(PAGE_BYTES)
-            .rposition(|page| !is_zero(page));
-        let mut kept_bytes = last
-            .map_or(0, |last| (last + 1) * PAGE_BYTES)
-            .max(state_bytes);
-        if (contents.len() - kept_bytes) as u64 <= COVERED_TAIL_BYTES {
-            kept_bytes = contents.len();
+        let info = module.info();
+        let lengths: Vec<u64> = (0..info.memories.len())
+            .map(|memory| inner.memory_length(memory))
+            .collect();
+        let mut parts = Vec::new();
+        let mut kept = Vec::new();
+        for range in accessible_parts(info, &lengths) {
+            let first = range.start == 0;
+            let start = range.start + if first { HEADER_BYTES } else { 0 };
+            // SAFETY: the parts are what is accessible of an instance with memories of these lengths, without a gap in any; the
+            // instance is borrowed and no call is in progress, so nothing changes them.
+            let part = unsafe {
+                std::slice::from_raw_parts(inner.slot.start().add(start), range.end - start)
+            };
+            let state_bytes = if first {
+                info.layout.memory_offset as usize
+            } else {
+                0
+            };
+            let kept_bytes = kept_bytes(part, state_bytes);
+            parts.push(&part[..kept_bytes]);
+            kept.push(kept_bytes - state_bytes);
         }
-        let contents = &contents[..kept_bytes];
+        // The parts are the state with memory 0, and every further memory that is not empty.
+        let mut kept = kept.into_iter();
+        let memories: Vec<FrozenMemory> = lengths
+            .iter()
+            .enumerate()
+            .map(|(memory, bytes)| FrozenMemory {
+                bytes: *bytes,
+                kept_bytes: match memory == 0 || *bytes > 0 {
+                    true => kept.next().expect("a part") as u64,
+                    false => 0,
+                },
+            })
+            .collect();
+        let contents_bytes: usize = parts.iter().map(|part| part.len()).sum();
+        let memory_bytes = lengths.iter().sum();
         let description = Description {
             artifact: module.shared.checksum,
-            file_bytes: (HEADER_BYTES + kept_bytes) as u64,
-            memory_bytes,
-            pages: pages_not_zero(contents).count() as u64,
+            file_bytes: (HEADER_BYTES + contents_bytes) as u64,
+            pages: pages_not_zero(&parts).count() as u64,
+            memories,
         };
         file.set_len(0)?;
         file.set_len(description.file_bytes)?;
-        file.write_all_at(&description.encode(contents), 0)?;
+        file.write_all_at(&description.encode(&parts), 0)?;
         // One page at a time: file systems cache what is written at once as one large folio, and a fault on any page of it would
         // map all of them.
-        for (number, page) in pages_not_zero(contents) {
+        for (number, page) in pages_not_zero(&parts) {
             file.write_all_at(page, (HEADER_BYTES + number * PAGE_BYTES) as u64)?;
         }
         Ok(ImageReport {
@@ -67,5 +90,19 @@ impl Image {
             pages: description.pages,
             memory_bytes,
         })
+    }
+}
+
+/// How much of a part the file has: up to its last page that is not zero, `least` bytes at least, and all of it when little
+/// would be left. Nothing of a further memory that is all zero.
+fn kept_bytes(part: &[u8], least: usize) -> usize {
+    let last = part
+        .chunks_exact(PAGE_BYTES)
+        .rposition(|page| !is_zero(page));
+    let kept = last.map_or(0, |last| (last + 1) * PAGE_BYTES).max(least);
+    if kept > 0 && (part.len() - kept) as u64 <= COVERED_TAIL_BYTES {
+        part.len()
+    } else {
+        kept
     }
 }

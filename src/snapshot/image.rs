@@ -14,12 +14,17 @@
 //! little of the memory's initial length would be left beyond the last page that is not zero, the file covers that too
 //! and no second mapping is needed.
 //!
+//! A module with several memories has the contents of the others, each up to its last page that is not zero, after those
+//! of memory 0. Each is mapped to where the memory lies in the slot, which may be gigabytes further: the file has no gaps.
+//! The length of memory 0 is in the description; those of the others are words of the state, and in the description too.
+//!
 //! An image belongs to one artifact (its tables hold code offsets) and says so by the artifact's checksum. The file is
 //! verified before anything of it is used: description and every page, by one checksum.
 
-use crate::layout::{HEADER_BYTES, MEMORY_RESERVED_BYTES, PAGE_BYTES, WASM_PAGE_BYTES};
+use crate::compile::info::ModuleInfo;
+use crate::layout::{HEADER_BYTES, PAGE_BYTES};
 use crate::sandbox::os::Reservation;
-use crate::sandbox::{Linked, Origin};
+use crate::sandbox::{Linked, Origin, Part, accessible_parts};
 use std::cell::RefCell;
 use std::fmt;
 use std::fs::File;
@@ -27,7 +32,7 @@ use std::io;
 use std::rc::Rc;
 
 const MAGIC: [u8; 16] = *b"dormouse-image\r\n";
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 
 /// Zero bytes at the end of the initial memory that the file covers rather than leaving them to a mapping of their own.
 pub(super) const COVERED_TAIL_BYTES: u64 = 1 << 20;
@@ -77,41 +82,64 @@ impl From<io::Error> for ImageError {
 }
 
 /// The fields of the first page.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Description {
     pub artifact: [u8; 32],
     pub file_bytes: u64,
-    pub memory_bytes: u64,
     /// Pages after the first that are not zero.
     pub pages: u64,
+    pub memories: Vec<FrozenMemory>,
 }
 
-/// Bytes of the fields that the checksum covers, from the start of the page; the checksum follows.
-const FIELDS_BYTES: usize = 80;
-const CHECKSUM_END: usize = FIELDS_BYTES + 32;
+/// A linear memory in an image.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct FrozenMemory {
+    /// Its length.
+    pub bytes: u64,
+    /// How much of it the file has; the rest is zero.
+    pub kept_bytes: u64,
+}
+
+/// Bytes of the fields of fixed size. Two words for each memory follow, then the checksum over all of these and the
+/// contents.
+const FIELDS_BYTES: usize = 72;
+const MEMORY_FIELDS_BYTES: usize = 16;
+const CHECKSUM_BYTES: usize = 32;
+
+/// The most memories there is room for in the description: more than a valid module can have.
+const MEMORIES_MAX: usize = (PAGE_BYTES - FIELDS_BYTES - CHECKSUM_BYTES) / MEMORY_FIELDS_BYTES;
 
 impl Description {
-    fn fields(&self) -> [u8; FIELDS_BYTES] {
-        let mut fields = [0; FIELDS_BYTES];
+    fn fields(&self) -> Vec<u8> {
+        assert!(
+            self.memories.len() <= MEMORIES_MAX,
+            "validated: few memories"
+        );
+        let mut fields = vec![0; FIELDS_BYTES];
+        fields[20..24].copy_from_slice(&(self.memories.len() as u32).to_le_bytes());
         fields[..16].copy_from_slice(&MAGIC);
         fields[16..20].copy_from_slice(&VERSION.to_le_bytes());
         fields[24..56].copy_from_slice(&self.artifact);
         fields[56..64].copy_from_slice(&self.file_bytes.to_le_bytes());
-        fields[64..72].copy_from_slice(&self.memory_bytes.to_le_bytes());
-        fields[72..80].copy_from_slice(&self.pages.to_le_bytes());
+        fields[64..72].copy_from_slice(&self.pages.to_le_bytes());
+        for memory in &self.memories {
+            fields.extend(memory.bytes.to_le_bytes());
+            fields.extend(memory.kept_bytes.to_le_bytes());
+        }
         fields
     }
 
     /// The first page of a file with these contents after it.
-    pub fn encode(&self, contents: &[u8]) -> [u8; PAGE_BYTES] {
+    pub fn encode(&self, contents: &[&[u8]]) -> [u8; PAGE_BYTES] {
         let mut page = [0; PAGE_BYTES];
-        page[..FIELDS_BYTES].copy_from_slice(&self.fields());
-        page[FIELDS_BYTES..CHECKSUM_END].copy_from_slice(&self.checksum(contents));
+        let fields = self.fields();
+        page[..fields.len()].copy_from_slice(&fields);
+        page[fields.len()..][..CHECKSUM_BYTES].copy_from_slice(&self.checksum(contents));
         page
     }
 
     /// The checksum over the fields and all pages of the contents that are not zero, each with its number.
-    fn checksum(&self, contents: &[u8]) -> [u8; 32] {
+    fn checksum(&self, contents: &[&[u8]]) -> [u8; 32] {
         let mut hasher = blake3::Hasher::new();
         hasher.update(&self.fields());
         for (number, page) in pages_not_zero(contents) {
@@ -132,16 +160,26 @@ impl Description {
         if version != VERSION {
             return Err(ImageError::Version(version));
         }
+        let memories = u32::from_le_bytes(bytes[20..24].try_into().expect("4 bytes")) as usize;
+        if memories > MEMORIES_MAX {
+            return Err(ImageError::Damaged);
+        }
         let description = Description {
             artifact: bytes[24..56].try_into().expect("32 bytes"),
             file_bytes: word(56),
-            memory_bytes: word(64),
-            pages: word(72),
+            pages: word(64),
+            memories: (0..memories)
+                .map(|memory| FIELDS_BYTES + memory * MEMORY_FIELDS_BYTES)
+                .map(|at| FrozenMemory {
+                    bytes: word(at),
+                    kept_bytes: word(at + 8),
+                })
+                .collect(),
         };
         if description.file_bytes != bytes.len() as u64 {
             return Err(ImageError::NotAnImage);
         }
-        let expected = description.encode(&bytes[HEADER_BYTES..]);
+        let expected = description.encode(&[&bytes[HEADER_BYTES..]]);
         if bytes[..HEADER_BYTES] != expected {
             return Err(ImageError::Damaged);
         }
@@ -155,12 +193,66 @@ pub(super) fn is_zero(page: &[u8]) -> bool {
         .all(|chunk| u128::from_ne_bytes(chunk.try_into().expect("16 bytes")) == 0)
 }
 
-/// The pages that are not zero, with their numbers.
-pub(super) fn pages_not_zero(contents: &[u8]) -> impl Iterator<Item = (usize, &[u8])> {
+/// The pages that are not zero of contents that follow each other in the file, with their numbers.
+pub(super) fn pages_not_zero<'a>(
+    contents: &'a [&'a [u8]],
+) -> impl Iterator<Item = (usize, &'a [u8])> {
     contents
-        .chunks_exact(PAGE_BYTES)
+        .iter()
+        .flat_map(|part| part.chunks_exact(PAGE_BYTES))
         .enumerate()
         .filter(|(_, page)| !is_zero(page))
+}
+
+/// The parts of an instance of this image; `None` when the description does not fit the module or the file.
+fn parts(info: &ModuleInfo, description: &Description, contents: &[u8]) -> Option<Vec<Part>> {
+    let memories = &description.memories;
+    if memories.len() != info.memories.len() {
+        return None;
+    }
+    let mut lengths = Vec::with_capacity(memories.len());
+    for (index, (memory, ty)) in memories.iter().zip(&info.memories).enumerate() {
+        let layout = &info.layout.memories[index];
+        let fits = memory.bytes >= ty.minimum_bytes()
+            && memory.bytes <= layout.reserved_bytes
+            && memory.bytes.is_multiple_of(ty.page_bytes())
+            && memory.kept_bytes <= memory.bytes.next_multiple_of(PAGE_BYTES as u64)
+            && memory.kept_bytes.is_multiple_of(PAGE_BYTES as u64);
+        // The guest is held to the length that the state says.
+        let is_noted = || {
+            let at = HEADER_BYTES + layout.length_offset as usize;
+            let word = contents.get(at..at + 8);
+            word == Some(&memory.bytes.to_le_bytes()[..])
+        };
+        if !fits || (index > 0 && !is_noted()) {
+            return None;
+        }
+        lengths.push(memory.bytes);
+    }
+    let further = memories.iter().skip(1).filter(|memory| memory.bytes > 0);
+    let kept = memories.iter().take(1).chain(further);
+    let kept = kept
+        .map(|memory| memory.kept_bytes as usize)
+        .chain(std::iter::repeat(0));
+    let mut file_start = 0;
+    let parts = accessible_parts(info, &lengths)
+        .zip(kept)
+        .map(|(range, kept_bytes)| {
+            let state_bytes = match range.start {
+                0 => HEADER_BYTES + info.layout.memory_offset as usize,
+                _ => 0,
+            };
+            let part = Part {
+                start: range.start,
+                bytes: range.len(),
+                file_start,
+                file_bytes: state_bytes + kept_bytes,
+            };
+            file_start += part.file_bytes;
+            part
+        })
+        .collect();
+    (file_start == contents.len()).then_some(parts)
 }
 
 /// A frozen instance. Clones share it.
@@ -190,27 +282,19 @@ impl Image {
         if description.artifact != module.shared.checksum {
             return Err(ImageError::OtherArtifact);
         }
-        let info = module.info();
-        let memory_start = HEADER_BYTES as u64 + u64::from(info.layout.memory_offset);
-        let minimum = info
-            .memory
-            .map_or(0, |memory| memory.minimum * WASM_PAGE_BYTES);
         // The checksum says that this is what was captured; that it fits a slot is checked all the same.
-        if description.memory_bytes < minimum
-            || description.memory_bytes > MEMORY_RESERVED_BYTES
-            || !description.memory_bytes.is_multiple_of(WASM_PAGE_BYTES)
-            || description.file_bytes < memory_start
-            || description.file_bytes > memory_start + description.memory_bytes
-        {
-            return Err(ImageError::Damaged);
-        }
+        let parts = parts(module.info(), &description, contents).ok_or(ImageError::Damaged)?;
         Ok(Image {
             linked: linked.clone(),
             origin: Rc::new(Origin {
                 file: file.try_clone()?,
                 mapping,
-                file_bytes: description.file_bytes as usize,
-                memory_bytes: description.memory_bytes,
+                parts,
+                memories: description
+                    .memories
+                    .iter()
+                    .map(|memory| memory.bytes)
+                    .collect(),
                 written: RefCell::default(),
             }),
             pages: description.pages,
@@ -223,7 +307,7 @@ impl Image {
 
     /// Length of the file.
     pub fn bytes(&self) -> u64 {
-        self.origin.file_bytes as u64
+        self.origin.mapping.bytes() as u64
     }
 
     /// Pages that are not zero: what the file takes on disk, besides its first.
@@ -231,8 +315,84 @@ impl Image {
         self.pages
     }
 
-    /// Length of linear memory in a restored instance.
+    /// Length of linear memory, of all memories together, in a restored instance.
     pub fn memory_bytes(&self) -> u64 {
-        self.origin.memory_bytes
+        self.origin.memory_bytes()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::compile::info::{Limits, MemoryType};
+    use crate::layout::{InstanceLayout, MemoryRequest};
+
+    const PAGE: u64 = 65536;
+
+    /// A module with two memories, of one and two pages at least.
+    fn info() -> ModuleInfo {
+        let request = |pages: u64| MemoryRequest {
+            minimum_bytes: pages * PAGE,
+            maximum_bytes: 10 * PAGE,
+        };
+        let memory = |minimum| MemoryType {
+            limits: Limits {
+                minimum,
+                maximum: Some(10),
+            },
+            index64: false,
+            page_bytes_log2: 16,
+        };
+        ModuleInfo {
+            memories: vec![memory(1), memory(2)],
+            layout: InstanceLayout::new([8], [], 0, 0, &[request(1), request(2)]).unwrap(),
+            ..ModuleInfo::default()
+        }
+    }
+
+    /// Whether an image is used that says this of the memories, its state of the second one's length, and has so many pages.
+    fn fits(memories: &[(u64, u64)], noted: u64, pages: usize) -> bool {
+        let info = info();
+        let mut contents = vec![0; pages * PAGE_BYTES];
+        let at = HEADER_BYTES + info.layout.memories[1].length_offset as usize;
+        contents[at..at + 8].copy_from_slice(&noted.to_le_bytes());
+        let description = Description {
+            artifact: [0; 32],
+            file_bytes: contents.len() as u64,
+            pages: 0,
+            memories: memories
+                .iter()
+                .map(|(bytes, kept_bytes)| FrozenMemory {
+                    bytes: *bytes,
+                    kept_bytes: *kept_bytes,
+                })
+                .collect(),
+        };
+        parts(&info, &description, &contents).is_some()
+    }
+
+    #[test]
+    fn images_that_do_not_fit_the_module_are_refused() {
+        let (one, two, page) = (PAGE, 2 * PAGE, PAGE_BYTES as u64);
+        assert!(fits(&[(one, 0), (two, 0)], two, 2));
+        assert!(fits(&[(one, page), (two, two)], two, 2 + 1 + 32));
+        // Another length than the guest would be held to.
+        assert!(!fits(&[(one, 0), (two, 0)], two + 1, 2));
+        assert!(!fits(&[(one, 0), (3 * PAGE, 0)], two, 2));
+        // Below the minimum, beyond the room, no whole number of pages.
+        assert!(!fits(&[(0, 0), (two, 0)], two, 2));
+        assert!(!fits(&[(one, 0), (one, 0)], one, 2));
+        assert!(!fits(&[(one, 0), (11 * PAGE, 0)], 11 * PAGE, 2));
+        assert!(!fits(&[(one, 0), (u64::MAX, 0)], u64::MAX, 2));
+        assert!(!fits(&[(one, 0), (two + page, 0)], two + page, 2));
+        // More contents than memory, or than the file has, or fewer.
+        assert!(!fits(&[(one, one + page), (two, 0)], two, 2 + 17));
+        assert!(!fits(&[(one, page), (two, 0)], two, 2));
+        assert!(!fits(&[(one, 0), (two, 0)], two, 3));
+        assert!(!fits(&[(one, 0), (two, page - 1)], two, 3));
+        // Another number of memories.
+        assert!(!fits(&[(one, 0)], two, 2));
+        assert!(!fits(&[(one, 0), (two, 0), (one, 0)], two, 2));
+        assert!(!fits(&[], two, 2));
     }
 }

@@ -11,7 +11,7 @@
 //! system calls too. So an instance whose thread took none since its last reset has the private pages it had
 //! then, all of which are put back, and needs no scan.
 
-use crate::layout::{HEADER_BYTES, PAGE_BYTES, header};
+use crate::layout::{HEADER_BYTES, PAGE_BYTES};
 use crate::sandbox::os::{self, Access, PageMap, PageRun};
 use crate::sandbox::{Instance, Origin, Settled};
 use std::any::Any;
@@ -83,8 +83,8 @@ impl Instance {
             self.drop_private_pages(&origin)?;
             report.pages_dropped += std::mem::take(&mut report.pages_kept);
         }
-        self.write_header(origin.memory_bytes);
-        self.clear_call_record(origin.memory_bytes);
+        self.write_header(origin.first_memory_bytes());
+        self.clear_call_record(origin.memory_bytes());
         self.replace_data(data);
         Ok(report)
     }
@@ -93,17 +93,13 @@ impl Instance {
     fn drop_private_pages(&mut self, origin: &Origin) -> Result<(), ResetError> {
         self.settled = None;
         origin.written.borrow_mut().clear();
-        let inner = self.inner();
-        let end = inner.memory_base() as usize + origin.memory_bytes as usize;
-        drop_pages(inner.slot.start() as usize + HEADER_BYTES..end)
+        drop_all(origin, self.inner().slot.start() as usize)
     }
 
     /// Puts back what the image has in every page that is private.
     fn put_back(&mut self, origin: &Origin) -> Result<ResetReport, ResetError> {
         let inner = self.inner();
         let start = inner.slot.start() as usize;
-        let end = inner.memory_base() as usize + origin.memory_bytes as usize;
-        let range = start + HEADER_BYTES..end;
         let engine = inner.engine().clone();
         let keep = engine.shared.keep_resident_pages;
         let page_map = engine
@@ -124,12 +120,12 @@ impl Instance {
             self.settled = Some(settled);
             return Ok(report);
         }
-        let scanned = page_map.is_some_and(|map| put_back.scan(map, range.clone()).is_some());
+        let scanned = page_map.is_some_and(|map| put_back.scan(map).is_some());
         let (report, runs) = (put_back.report, put_back.kept);
         // A first call faults page by page, and a read fault maps much of the file along, which every later scan has to walk. So
         // everything is dropped once, and what calls write is made private again.
         if std::mem::take(&mut self.unprepared) || !scanned {
-            drop_pages(range)?;
+            drop_all(origin, start)?;
             os::populate_writable(start as *mut u8, &origin.written.borrow());
             return Ok(if scanned {
                 report
@@ -159,10 +155,12 @@ impl Instance {
         self.give_back_grown_memory(&origin)?;
         self.settled = None;
         // Noted first: also if dropping fails halfway, the header page may be gone.
-        self.drop_header(origin.memory_bytes);
-        let inner = self.inner();
-        let end = inner.memory_base() as usize + origin.memory_bytes as usize;
-        drop_pages(inner.slot.start() as usize..end)
+        self.drop_header(origin.first_memory_bytes());
+        let start = self.inner().slot.start() as usize;
+        for part in &origin.parts {
+            drop_pages(start + part.start..start + part.end())?;
+        }
+        Ok(())
     }
 
     /// Makes the memory that the guest grew inaccessible again, so that none of it is left for a later call to find.
@@ -173,16 +171,25 @@ impl Instance {
             // To copy from the file as the guest did could end the process where it ended the guest.
             return Err(ResetError::System(io::Error::from_raw_os_error(libc::EIO)));
         }
-        let grown = inner.memory_bytes() - origin.memory_bytes;
-        if grown > 0 {
-            // SAFETY: the part of this slot's memory that the guest grew; both callers made sure that no call is in progress.
-            unsafe {
-                let from = inner.memory_base().add(origin.memory_bytes as usize);
-                os::map_anonymous(from, grown as usize, Access::None)
+        for (memory, bytes) in origin.memories.iter().enumerate() {
+            let length = inner.memory_length(memory);
+            if length == *bytes {
+                continue;
             }
-            .map_err(ResetError::System)?;
+            let from = (*bytes as usize).next_multiple_of(PAGE_BYTES);
+            let grown = (length as usize)
+                .next_multiple_of(PAGE_BYTES)
+                .saturating_sub(from);
+            if grown > 0 {
+                // SAFETY: the part of this slot's memory that the guest grew; both callers made sure that no call is in progress.
+                unsafe {
+                    let at = inner.memory_base(memory).add(from);
+                    os::map_anonymous(at, grown, Access::None)
+                }
+                .map_err(ResetError::System)?;
+            }
             // At once: whatever fails after this, the length never says more than is accessible.
-            inner.write_header(header::MEMORY_LENGTH, origin.memory_bytes);
+            inner.note_memory_length(memory, *bytes);
         }
         Ok(())
     }
@@ -220,6 +227,19 @@ impl Instance {
     }
 }
 
+/// State and memories of an instance as it was restored, the header excluded, as addresses.
+fn ranges(origin: &Origin, start: usize) -> impl Iterator<Item = Range<usize>> {
+    origin
+        .parts
+        .iter()
+        .map(move |part| start + part.start.max(HEADER_BYTES)..start + part.end())
+}
+
+/// Drops all private pages of an idle instance but the header.
+fn drop_all(origin: &Origin, start: usize) -> Result<(), ResetError> {
+    ranges(origin, start).try_for_each(drop_pages)
+}
+
 /// Drops the private pages of a range of an idle instance, which then shows its image and, beyond it, zeros.
 fn drop_pages(range: Range<usize>) -> Result<(), ResetError> {
     // SAFETY: state and memory of one slot, by both callers, who have its instance borrowed with no call in progress.
@@ -250,10 +270,23 @@ impl<'a> PutBack<'a> {
         }
     }
 
-    /// Finds the private pages of a range and puts them back; `None` when the scan fails, with an unknown part put back.
-    fn scan(&mut self, page_map: &PageMap, range: Range<usize>) -> Option<()> {
-        let mut record = self.origin.written.borrow_mut();
+    /// Finds the private pages of the instance and puts them back; `None` when a scan fails, with an unknown part put back.
+    fn scan(&mut self, page_map: &PageMap) -> Option<()> {
+        let origin = self.origin;
+        let mut record = origin.written.borrow_mut();
         let mut recorder = record.is_empty().then(|| Recorder::new(&mut record));
+        for range in ranges(origin, self.start) {
+            self.scan_range(page_map, range, &mut recorder)?;
+        }
+        Some(())
+    }
+
+    fn scan_range(
+        &mut self,
+        page_map: &PageMap,
+        range: Range<usize>,
+        recorder: &mut Option<Recorder<'_>>,
+    ) -> Option<()> {
         let mut runs = [PageRun::default(); RUNS_PER_SCAN];
         let (mut from, end) = (range.start as u64, range.end as u64);
         while from < end {
@@ -261,7 +294,7 @@ impl<'a> PutBack<'a> {
             for run in &runs[..found] {
                 let first = (run.start as usize - self.start) / PAGE_BYTES;
                 let pages = (run.end - run.start) as usize / PAGE_BYTES;
-                if let Some(recorder) = &mut recorder {
+                if let Some(recorder) = recorder {
                     recorder.add(first, pages);
                 }
                 let kept = self.run(first, pages).ok()?;
@@ -282,13 +315,21 @@ impl<'a> PutBack<'a> {
         let offset = first * PAGE_BYTES;
         let kept = pages.min(self.keep - self.report.pages_kept);
         let kept_bytes = kept * PAGE_BYTES;
-        let from_file = kept_bytes.min(self.origin.file_bytes.saturating_sub(offset));
+        // A run was found by a scan of one part and lies in it.
+        let part = self.origin.parts.iter().find(|part| offset < part.end());
+        let part = part.expect("scans look at the parts only");
+        let in_part = offset - part.start;
+        let from_file = kept_bytes.min(part.file_bytes.saturating_sub(in_part));
         // SAFETY: the run lies in one slot's accessible state and memory (a scan was asked for no more), of which no
         // reference is live: `reset` has the instance borrowed with no call in progress. The image's mapping is as long as the
-        // file; what lies beyond the file was zero when it was captured.
+        // file, which has the first bytes of the part; what lies beyond them was zero when it was captured.
         unsafe {
             let at = (self.start + offset) as *mut u8;
-            let source = self.origin.mapping.base().wrapping_add(offset);
+            let source = self
+                .origin
+                .mapping
+                .base()
+                .wrapping_add(part.file_start + in_part);
             std::ptr::copy_nonoverlapping(source, at, from_file);
             // Not with a length of zero: a masked store that stores nothing to a page it may not write is slow.
             if kept_bytes > from_file {

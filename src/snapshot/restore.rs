@@ -1,11 +1,11 @@
 //! Restoring an instance: one mapping of the image file, and the header's words.
 
 use super::image::Image;
-use crate::layout::{HEADER_BYTES, PAGE_BYTES};
 use crate::sandbox::os::{self, Access};
-use crate::sandbox::{Instance, Limit, Limits, SlotError};
+use crate::sandbox::{Instance, Limit, Limits, Part, SlotError};
 use std::any::Any;
 use std::fmt;
+use std::fs::File;
 use std::io;
 
 /// Why there is no instance.
@@ -42,38 +42,27 @@ impl From<SlotError> for RestoreError {
 impl Image {
     /// Makes an instance as it was captured, in a free slot.
     ///
-    /// Costs one mapping of the file and the pages that calls are known to write, whatever the size of the memory.
+    /// Costs one mapping of the file (one for each memory, if there are several) and the pages that calls are known to write, whatever the size of the memory.
     pub fn restore(&self, limits: Limits, data: Box<dyn Any>) -> Result<Instance, RestoreError> {
         let origin = &self.origin;
-        if origin.memory_bytes > limits.memory_bytes {
+        let memory_bytes = origin.memory_bytes();
+        if memory_bytes > limits.memory_bytes {
             return Err(RestoreError::Limit(Limit::Memory {
                 limit_bytes: limits.memory_bytes,
-                wanted_bytes: origin.memory_bytes,
+                wanted_bytes: memory_bytes,
             }));
         }
         let module = self.linked.module();
         let mut slot = module.shared.engine.shared.slots.take()?;
-        // What the last instance of the slot mapped goes with the mapping of the file, and here what reaches beyond.
-        slot.clear_from(origin.file_bytes)
+        // What the last instance of the slot mapped goes with the mapping of the file, and here what reaches beyond: all that
+        // lies between the parts is inaccessible from here on.
+        slot.clear_from(origin.parts[0].file_bytes)
             .map_err(RestoreError::System)?;
-        let state_bytes = module.info().layout.memory_offset as usize;
-        let whole_bytes = HEADER_BYTES + state_bytes + origin.memory_bytes as usize;
-        slot.extend_to(whole_bytes.next_multiple_of(PAGE_BYTES));
+        slot.extend_to(origin.end());
         let start = slot.start();
-        // SAFETY: the slot was free, so nothing refers to the range; the file is as long as what is mapped of it
-        // (`Image::open`).
-        unsafe { os::map_file(start, origin.file_bytes, &origin.file, 0, Access::ReadWrite) }
-            .map_err(RestoreError::System)?;
-        if whole_bytes > origin.file_bytes {
-            // SAFETY: memory beyond the image, inaccessible and unused in a free slot.
-            unsafe {
-                os::protect(
-                    start.add(origin.file_bytes),
-                    whole_bytes - origin.file_bytes,
-                    Access::ReadWrite,
-                )
-            }
-            .map_err(RestoreError::System)?;
+        for part in &origin.parts {
+            map_part(start.wrapping_add(part.start), part, &origin.file)
+                .map_err(RestoreError::System)?;
         }
         // Failing to make pages private ahead costs the guest page faults and nothing else.
         os::populate_writable(start, &origin.written.borrow());
@@ -82,8 +71,31 @@ impl Image {
             &self.linked,
             limits,
             data,
-            origin.memory_bytes,
+            &origin.memories,
             Some(origin.clone()),
         ))
     }
+}
+
+/// Maps a part of an instance to its place in a free slot.
+fn map_part(at: *mut u8, part: &Part, file: &File) -> io::Result<()> {
+    if part.file_bytes > 0 {
+        // SAFETY: the slot was free, so nothing refers to the range, and the part lies within the slot; the file is as long as
+        // what is mapped of it (`Image::open` checked both).
+        unsafe {
+            let offset = part.file_start as u64;
+            os::map_file(at, part.file_bytes, file, offset, Access::ReadWrite)?;
+        }
+    }
+    if part.bytes > part.file_bytes {
+        // SAFETY: memory beyond the image, inaccessible and unused in a free slot.
+        unsafe {
+            os::protect(
+                at.add(part.file_bytes),
+                part.bytes - part.file_bytes,
+                Access::ReadWrite,
+            )?;
+        }
+    }
+    Ok(())
 }

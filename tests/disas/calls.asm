@@ -81,7 +81,10 @@ function 4:
   cmpq %rsp, %r10
   jnbe #trap=stk_ovf
 block0:
-  movl %esi, %esi
+  movq %rsi, %r9
+  uninit  %rsi
+  xorq %rsi, %rsi
+  movl %r9d, %edx
   call    User(userextname0)
   movq %rbp, %rsp
   popq %rbp

@@ -19,6 +19,7 @@ mod simd;
 mod stub;
 mod table;
 mod variable;
+mod wide;
 
 pub(super) use stub::{StubContext, builtin_stub, entry_trampoline, import_stub};
 
@@ -180,7 +181,8 @@ impl<'a> Translator<'a> {
             || convert::translate(self, operator)
             || call::translate(self, operator)
             || table::translate(self, operator)
-            || simd::translate(self, operator);
+            || simd::translate(self, operator)
+            || wide::translate(self, operator);
         if known {
             return Ok(());
         }
@@ -282,9 +284,27 @@ impl<'a> Translator<'a> {
             .load(types::I64, flags, self.vmctx, offset)
     }
 
-    /// Extends an unsigned 32-bit operand to a word.
+    /// An unsigned operand as a word: 32-bit ones are extended.
     fn word(&mut self, value: Value) -> Value {
+        if self.type_of(value) == types::I64 {
+            return value;
+        }
         self.builder.ins().uextend(types::I64, value)
+    }
+
+    /// The number of something, for a built-in.
+    fn number(&mut self, number: u32) -> Value {
+        self.builder.ins().iconst(types::I64, i64::from(number))
+    }
+
+    /// Pushes a word as an index or a size of a memory or table with indexes of this width.
+    fn push_index(&mut self, word: Value, index64: bool) {
+        let index = if index64 {
+            word
+        } else {
+            self.builder.ins().ireduce(types::I32, word)
+        };
+        self.push(index);
     }
 
     fn import(&mut self, name: UserExternalName, signature: Signature) -> FuncRef {

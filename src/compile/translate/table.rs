@@ -27,8 +27,7 @@ pub(super) fn translate(t: &mut Translator, operator: &Operator<'_>) -> bool {
         }
         Operator::TableSize { table } => {
             let length = t.table_length(*table);
-            let length = t.builder.ins().ireduce(types::I32, length);
-            t.push(length);
+            t.push_index(length, t.info.tables[*table as usize].index64);
         }
         Operator::TableGrow { table } => t.table_grow(*table),
         Operator::TableFill { table } => {
@@ -122,15 +121,15 @@ impl Translator<'_> {
     fn table_grow(&mut self, table: u32) {
         let (entry, delta) = self.pop2();
         let delta = self.word(delta);
+        let index64 = self.info.tables[table as usize].index64;
         let table = self.number(table);
         let length = self
             .call_builtin(Builtin::TableGrow, &[table, delta, entry])
             .expect("returns the previous length");
-        let length = self.builder.ins().ireduce(types::I32, length);
-        self.push(length);
+        self.push_index(length, index64);
     }
 
-    /// A built-in that takes a table, a table or segment, and three 32-bit operands.
+    /// A built-in that takes a table, a table or segment, and three operands.
     fn table_bulk(&mut self, builtin: Builtin, destination: u32, source: u32) {
         let third = self.pop();
         let (first, second) = self.pop2();
@@ -154,9 +153,5 @@ impl Translator<'_> {
         let upper = self.builder.ins().iconst(types::I64, upper);
         let reference = self.builder.ins().bor(offset, upper);
         self.push(reference);
-    }
-
-    fn number(&mut self, number: u32) -> Value {
-        self.builder.ins().iconst(types::I64, i64::from(number))
     }
 }

@@ -8,7 +8,7 @@ use wasmparser::{MemArg, Operator};
 macro_rules! load_extend {
     ($t:ident, $memarg:ident, $instruction:ident) => {{
         let index = $t.pop();
-        let (base, offset, flags) = $t.heap_address(index, $memarg.offset, 8);
+        let (base, offset, flags) = $t.heap_address(index, $memarg, 8);
         let vector = $t.builder.ins().$instruction(flags, base, offset);
         $t.push(vector);
     }};
@@ -107,7 +107,7 @@ fn register(t: &mut Translator, operator: &Operator<'_>) -> bool {
 impl Translator<'_> {
     fn load_scalar(&mut self, ty: Type, memarg: &MemArg) -> Value {
         let index = self.pop();
-        let (base, offset, flags) = self.heap_address(index, memarg.offset, ty.bytes().into());
+        let (base, offset, flags) = self.heap_address(index, memarg, ty.bytes().into());
         self.builder.ins().load(ty, flags, base, offset)
     }
 
@@ -135,7 +135,7 @@ impl Translator<'_> {
         let scalar = self.extract(lanes, lane);
         let index = self.pop();
         let bytes = lanes.lane_type().bytes().into();
-        let (base, offset, flags) = self.heap_address(index, memarg.offset, bytes);
+        let (base, offset, flags) = self.heap_address(index, memarg, bytes);
         self.builder.ins().store(flags, scalar, base, offset);
     }
 
