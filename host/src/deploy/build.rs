@@ -185,6 +185,7 @@ pub fn refused(error: CompileError) -> Failure {
     let kind = match &error {
         CompileError::UnsupportedCpu { .. } | CompileError::Codegen { .. } => FailureKind::Internal,
         CompileError::TableTooLarge { .. }
+        | CompileError::MemoriesTooLarge { .. }
         | CompileError::StateTooLarge { .. }
         | CompileError::TooLarge { .. } => FailureKind::LimitExceeded,
         _ => FailureKind::InvalidModule,
