@@ -212,9 +212,12 @@ impl Server {
         };
         let streaming = invocation.streaming;
         let id = invocation.request.clone();
-        let output = &mut invocation.context().output;
+        let context = invocation.context();
+        // A guest that fills the window and does not wait there may end without writing more.
+        let waits = !matches!(context.wait, None | Some(Wait::Yield));
+        let output = &mut context.output;
         if streaming.is_none() {
-            if output.buffered() < STREAM_AFTER_BYTES {
+            if output.buffered() < STREAM_AFTER_BYTES || !waits {
                 return;
             }
             let Some((status, headers)) = output.head() else {
