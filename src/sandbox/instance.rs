@@ -70,7 +70,7 @@ pub(crate) struct Origin {
 /// Which pages of an instance were private at its last reset.
 #[derive(Debug)]
 pub(crate) struct Settled {
-    /// As (first, end) page numbers from the slot's start.
+    /// As (first, end) page numbers from the slot's start; not the header's page.
     pub runs: Vec<(u32, u32)>,
     /// The thread's page faults by then: none since means that no other page is private.
     pub faults: u64,
@@ -142,6 +142,8 @@ pub struct Instance {
     pub(crate) resets: u32,
     /// Which pages are private, if that is known.
     pub(crate) settled: Option<Box<Settled>>,
+    /// What the instance held after its last restore, reset or trim.
+    pub(crate) held_bytes: u64,
     /// The header page was given up while the instance was idle, with memory 0 of this length.
     dropped_header: Option<u64>,
 }
@@ -431,6 +433,7 @@ impl Instance {
             origin,
             resets: 0,
             settled: None,
+            held_bytes: 0,
             dropped_header: None,
         };
         instance.write_header(memories.first().copied().unwrap_or(0));

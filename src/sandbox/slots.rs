@@ -70,7 +70,7 @@ impl Slots {
         }
     }
 
-    /// Takes a free slot. It may still hold its last instance's mappings, as far as [`Slot::extent`] says: whoever takes it maps
+    /// Takes a free slot. It may still hold its last instance's mappings, as far as its extent says: whoever takes it maps
     /// over them or clears them, see [`Slot::clear_from`].
     pub fn take(self: &Rc<Slots>) -> Result<Slot, SlotError> {
         let mut state = self.state.borrow_mut();
@@ -123,11 +123,6 @@ impl Slot {
     /// Where the slot, and with it the header page, begins.
     pub fn start(&self) -> *mut u8 {
         self.vmctx.wrapping_sub(HEADER_BYTES)
-    }
-
-    /// Bytes from the slot's start that may be accessible.
-    pub fn extent(&self) -> usize {
-        self.extent
     }
 
     /// Notes that mappings reach so far from the slot's start.

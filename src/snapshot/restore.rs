@@ -1,6 +1,7 @@
 //! Restoring an instance: one mapping of the image file, and the header's words.
 
 use super::image::Image;
+use super::reset::held_bytes;
 use crate::sandbox::os::{self, Access};
 use crate::sandbox::{Instance, Limit, Limits, Part, SlotError};
 use std::any::Any;
@@ -66,14 +67,16 @@ impl Image {
         }
         // Failing to make pages private ahead costs the guest page faults and nothing else.
         os::populate_writable(start, &origin.written.borrow());
-        Ok(Instance::in_slot(
+        let mut instance = Instance::in_slot(
             slot,
             &self.linked,
             limits,
             data,
             &origin.memories,
             Some(origin.clone()),
-        ))
+        );
+        instance.held_bytes = held_bytes(&origin.written.borrow());
+        Ok(instance)
     }
 }
 

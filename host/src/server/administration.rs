@@ -8,7 +8,6 @@ use super::WORKERS;
 use super::calls::{Arrival, Holder, Stage};
 use super::clients::Work;
 use super::endings::End;
-use super::services::Code;
 use super::verdict::Refused;
 use crate::admin::{self, AdminAction, AdminRequest, AdminResponse, ServerView};
 use crate::arena::Key;
@@ -191,20 +190,8 @@ impl Server {
 
     /// A service was compiled again, or cannot be.
     fn end_rebuild(&mut self, service_key: Key, result: Result<Version, String>) {
-        let Some(service) = self.services.get_mut(service_key) else {
-            return;
-        };
-        let failure = match result {
-            Ok(version) => {
-                service.version = version;
-                service.code = Code::Asleep;
-                None
-            }
-            Err(message) => {
-                service.code = Code::Broken(message.clone());
-                Some(message)
-            }
-        };
+        let failure = result.as_ref().err().cloned();
+        self.rebuilt(service_key, result);
         let waits = |server: &Server, call: Key| {
             server.invocations.get(call).is_some_and(|invocation| {
                 invocation.service == service_key
@@ -274,6 +261,7 @@ impl ServerView for View<'_> {
         let admissions = || server.services.iter().map(|service| &service.admission);
         Gauges {
             functions: server.store.functions().len() as u64,
+            open_functions: server.services.open() as u64,
             connections: server.clients.len() as u64,
             running: admissions()
                 .map(|admission| u64::from(admission.running()))

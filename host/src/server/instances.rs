@@ -5,17 +5,13 @@
 //! is restored.
 
 use super::Server;
-use super::services::Code;
+use super::services::Service;
 use crate::arena::Key;
 use crate::interface::Context;
 use crate::log::Level;
 use crate::metrics::StartKind;
 use crate::pool::{Finished, FunctionId, Start};
 use dormouse::{Callable, Image, Instance, Limits, RestoreError};
-
-/// Page tables under one warm instance: a page of entries and the directory above it (its slot has one of each).
-const PAGE_TABLE_BYTES: u64 = 8 << 10;
-const PAGE_BYTES: u64 = 4 << 10;
 
 /// Warm instances given up for one that cannot be restored for lack of room.
 const RECLAIMS_MAX: u32 = 16;
@@ -54,14 +50,13 @@ impl Server {
             unreachable!("a service with invocations stays");
         };
         let pool_id = service.pool_id;
-        let was_loaded = matches!(service.code, Code::Loaded(_));
+        let was_loaded = service.loaded().is_some();
         if !was_loaded && let Err(error) = self.load(service_key) {
             return (Err((error, context)), StartKind::DiskCold);
         }
         self.reset_used();
-        let Some(Code::Loaded(loaded)) =
-            self.services.get(service_key).map(|service| &service.code)
-        else {
+        self.services.touch(service_key);
+        let Some(loaded) = self.services.get(service_key).and_then(Service::loaded) else {
             unreachable!("the service was just loaded");
         };
         let entry = loaded.entry;
@@ -115,9 +110,8 @@ impl Server {
             } = used;
             let run_ns = self.now_ns.saturating_sub(started_ns);
             match instance.reset(Box::new(())) {
-                Ok(report) => {
-                    let pages = 1 + report.pages_kept as u64;
-                    let held_bytes = pages * PAGE_BYTES + PAGE_TABLE_BYTES;
+                Ok(_) => {
+                    let held_bytes = instance.held_bytes();
                     let finished = Finished {
                         instance,
                         held_bytes,
@@ -163,11 +157,11 @@ impl Server {
         let Some(service) = self.services.by_pool_id(pool_id) else {
             return true;
         };
-        let Code::Loaded(loaded) = &service.code else {
+        let Some(loaded) = service.loaded() else {
             return true;
         };
         if let Ok(instance) = loaded.image.restore(loaded.limits, Box::new(())) {
-            let held_bytes = PAGE_BYTES + PAGE_TABLE_BYTES;
+            let held_bytes = instance.held_bytes();
             self.pool.add(
                 pool_id,
                 instance,

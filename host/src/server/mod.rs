@@ -61,8 +61,8 @@ const INSTANCES_MAX: usize = 30_000;
 const INSTANCES_RESERVED: usize = 1_000;
 /// Clients connected at a time, if the limit on open files allows as many.
 const CONNECTIONS_MAX: usize = 20_000;
-/// Descriptors that are not for clients: listeners, files of functions, workers.
-const FILES_RESERVED: u64 = 1_024;
+/// Of the files a process may open, clients may hold one part in so many.
+const CLIENT_FILES_PART: u64 = 2;
 /// Of the machine's memory, warm instances may use one part in so many unless told otherwise.
 const BUDGET_PART: u64 = 4;
 /// Events taken at a time.
@@ -231,6 +231,8 @@ impl Server {
             ..EngineOptions::default()
         };
         let engine = Engine::new(&engine_options).map_err(ServeError::Engine)?;
+        let files_max = files_max();
+        let functions_open_max = services::functions_open_max(&engine, files_max);
         let pool_limits = Limits {
             budget_bytes: options.budget_bytes.unwrap_or_else(default_budget_bytes),
             instances_max: INSTANCES_MAX - INSTANCES_RESERVED,
@@ -255,11 +257,11 @@ impl Server {
             next_sweep_ns: 0,
             ready: VecDeque::new(),
             clients: Arena::default(),
-            clients_max: clients_max(),
+            clients_max: clients_max(files_max),
             shared: Shared::new(timeouts, unix.as_secs()),
             engine,
             imports: interface::imports(),
-            services: Services::default(),
+            services: Services::new(functions_open_max),
             invocations: Arena::default(),
             run_queue: RunQueue::default(),
             timers: Timers::default(),
@@ -422,8 +424,8 @@ fn default_budget_bytes() -> u64 {
     total_bytes / BUDGET_PART
 }
 
-/// How many clients there may be, after the limit on open files was raised as far as it goes.
-fn clients_max() -> usize {
+/// How many files the process may open, after the limit was raised as far as it goes.
+fn files_max() -> u64 {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
     let limit = getrlimit(Resource::Nofile);
     let raised = Rlimit {
@@ -434,9 +436,12 @@ fn clients_max() -> usize {
         Ok(()) => limit.maximum,
         Err(_) => limit.current,
     };
-    let files = current.unwrap_or(u64::MAX);
-    let for_clients = files.saturating_sub(FILES_RESERVED).max(files / 2);
-    usize::try_from(for_clients)
+    current.unwrap_or(u64::MAX)
+}
+
+/// How many clients there may be, in a process that may open so many files.
+fn clients_max(files_max: u64) -> usize {
+    usize::try_from(files_max / CLIENT_FILES_PART)
         .unwrap_or(usize::MAX)
         .min(CONNECTIONS_MAX)
 }

@@ -3,6 +3,10 @@
 //! A service comes into being with the first request for its function, and its files are opened with the first
 //! invocation, so that a server starts at once however many functions there are. A function that is deployed again gets
 //! another service; the old one ends with its last invocation.
+//!
+//! An open function takes a descriptor and a few mappings, of which a process has only so many: at most
+//! [`functions_open_max`] are open, and the one whose last call is longest ago goes back to sleep for the next.
+//! Invariant: `opened` has exactly the services whose code is loaded, by the index of their keys.
 
 use super::Server;
 use super::instances::StartError;
@@ -11,9 +15,10 @@ use crate::interface;
 use crate::log::Level;
 use crate::metrics::MetricsId;
 use crate::pool::FunctionId;
+use crate::pool::recency::Recency;
 use crate::scheduler::Admission;
 use crate::store::{Kind, Version};
-use dormouse::{Callable, Image, ImageError, Limits, LoadError, Module};
+use dormouse::{Callable, Engine, Image, ImageError, Limits, LoadError, Module};
 use std::collections::HashMap;
 use std::rc::Rc;
 
@@ -25,13 +30,13 @@ pub(super) struct Service {
     pub pool_id: FunctionId,
     pub metrics_id: MetricsId,
     pub admission: Admission<Key>,
-    pub code: Code,
+    code: Code,
     /// Another version has its name now, or nobody.
     pub retired: bool,
 }
 
 /// The machine code and image of a service.
-pub(super) enum Code {
+enum Code {
     /// On disk.
     Asleep,
     Loaded(Loaded),
@@ -47,15 +52,49 @@ pub(super) struct Loaded {
     pub limits: Limits,
 }
 
+/// Of the files a process may open, functions may hold one part in so many.
+const FILES_PART: u64 = 4;
+
+/// Busy functions that are passed over in the search for one that can go to sleep.
+const BUSY_PASSED_MAX: usize = 64;
+
+/// How many functions may be open at a time, in a process that may open so many files.
+pub(super) fn functions_open_max(engine: &Engine, files_max: u64) -> usize {
+    let by_files = usize::try_from(files_max / FILES_PART).unwrap_or(usize::MAX);
+    engine.images_max().min(by_files).max(1)
+}
+
 /// All services.
-#[derive(Default)]
 pub(super) struct Services {
     services: Arena<Service>,
     by_name: HashMap<String, Key>,
     by_pool_id: HashMap<FunctionId, Key>,
+    opened: Recency,
+    open: usize,
+    open_max: usize,
+}
+
+impl Service {
+    pub fn loaded(&self) -> Option<&Loaded> {
+        match &self.code {
+            Code::Loaded(loaded) => Some(loaded),
+            Code::Asleep | Code::Rebuilding | Code::Broken(_) => None,
+        }
+    }
 }
 
 impl Services {
+    pub fn new(open_max: usize) -> Services {
+        Services {
+            services: Arena::default(),
+            by_name: HashMap::new(),
+            by_pool_id: HashMap::new(),
+            opened: Recency::default(),
+            open: 0,
+            open_max,
+        }
+    }
+
     pub fn get(&self, key: Key) -> Option<&Service> {
         self.services.get(key)
     }
@@ -76,6 +115,64 @@ impl Services {
         self.services
             .keys()
             .filter_map(|key| self.services.get(key))
+    }
+
+    /// How many are open.
+    pub fn open(&self) -> usize {
+        self.open
+    }
+
+    /// The one way that code comes and goes.
+    fn set_code(&mut self, key: Key, code: Code) {
+        let Some(service) = self.services.get_mut(key) else {
+            return;
+        };
+        let was_open = service.loaded().is_some();
+        service.code = code;
+        let is_open = service.loaded().is_some();
+        match (was_open, is_open) {
+            (false, true) => {
+                self.open += 1;
+                self.opened.touch(key.index() as u32);
+            }
+            (true, false) => {
+                self.open -= 1;
+                self.opened.remove(key.index() as u32);
+            }
+            _ => {}
+        }
+    }
+
+    /// A call of an open service begins.
+    pub fn touch(&mut self, key: Key) {
+        debug_assert!(
+            self.services
+                .get(key)
+                .is_some_and(|service| service.loaded().is_some())
+        );
+        self.opened.touch(key.index() as u32);
+    }
+
+    /// An open service beyond those that may be: the one without invocations whose last call is longest ago.
+    fn beyond(&mut self) -> Option<Key> {
+        if self.open <= self.open_max {
+            return None;
+        }
+        for _ in 0..BUSY_PASSED_MAX {
+            let oldest = self.opened.oldest()?;
+            let key = self.services.key_at(oldest as usize)?;
+            if self.services.get(key)?.admission.is_idle() {
+                return Some(key);
+            }
+            // One that is busy is in use now.
+            self.opened.touch(oldest);
+        }
+        None
+    }
+
+    fn remove(&mut self, key: Key) {
+        self.set_code(key, Code::Asleep);
+        self.services.remove(key);
     }
 }
 
@@ -154,7 +251,7 @@ impl Server {
             return;
         };
         if service.retired && service.admission.is_idle() {
-            self.services.services.remove(key);
+            self.services.remove(key);
         }
     }
 
@@ -171,7 +268,8 @@ impl Server {
         let (engine, imports, store) = (&self.engine, &self.imports, &self.store);
         match open(engine, imports, store, &service.version) {
             Ok(loaded) => {
-                service.code = Code::Loaded(loaded);
+                self.services.set_code(key, Code::Loaded(loaded));
+                self.put_to_sleep();
                 Ok(())
             }
             Err(OpenError::Mismatch(cause)) if !service.retired => {
@@ -187,14 +285,38 @@ impl Server {
         }
     }
 
+    /// A service was compiled again, or cannot be, for this reason.
+    pub(super) fn rebuilt(&mut self, key: Key, result: Result<Version, String>) {
+        let code = match result {
+            Ok(version) => {
+                if let Some(service) = self.services.get_mut(key) {
+                    service.version = version;
+                }
+                Code::Asleep
+            }
+            Err(message) => Code::Broken(message),
+        };
+        self.services.set_code(key, code);
+    }
+
+    /// Closes what is open beyond what may be, with the warm instances of it.
+    fn put_to_sleep(&mut self) {
+        while let Some(key) = self.services.beyond() {
+            if let Some(service) = self.services.get(key) {
+                self.pool
+                    .sleep(service.pool_id, &mut self.given_up, self.now_ns);
+            }
+            self.services.set_code(key, Code::Asleep);
+            self.housework = true;
+        }
+    }
+
     fn rebuild(&mut self, key: Key, version: &Version) -> Result<(), StartError> {
         match self.deployments.submit_rebuild(&self.store, version) {
             Ok(id) => {
                 self.deploying
                     .insert(id, super::administration::Waiting::Rebuild(key));
-                if let Some(service) = self.services.get_mut(key) {
-                    service.code = Code::Rebuilding;
-                }
+                self.services.set_code(key, Code::Rebuilding);
                 Err(StartError::Rebuilding)
             }
             Err(error) => Err(StartError::Failed(error.to_string())),
@@ -209,7 +331,7 @@ enum OpenError {
 }
 
 fn open(
-    engine: &dormouse::Engine,
+    engine: &Engine,
     imports: &dormouse::Imports,
     store: &crate::store::Store,
     version: &Version,
