@@ -57,10 +57,9 @@ fn slots_within(mappings: usize) -> usize {
     (mappings - other_mappings(mappings)) / SLOT_MAPPINGS
 }
 
-/// The most images that may be open, given how many mappings a process may have: they take five eighths of what instances
-/// leave.
+/// The most images that may be open, given how many mappings a process may have: they take half of what instances leave.
 fn images_within(mappings: usize) -> usize {
-    other_mappings(mappings) / 8 * 5 / IMAGE_MAPPINGS
+    other_mappings(mappings) / 2 / IMAGE_MAPPINGS
 }
 
 /// What an engine needs from the system and did not get.
@@ -140,7 +139,7 @@ impl Engine {
     }
 
     /// How many images, each of a module of its own, may be open at a time so that the process stays within the kernel's
-    /// limit of mappings (3,400 with `vm.max_map_count` at its default of 65,530).
+    /// limit of mappings (2,700 with `vm.max_map_count` at its default of 65,530).
     pub fn images_max(&self) -> usize {
         images_within(os::mappings_max())
     }
@@ -164,7 +163,7 @@ mod tests {
         }
         assert_eq!(
             (slots_within(65_530), images_within(65_530)),
-            (16_382, 3_413)
+            (16_382, 2_730)
         );
     }
 }

@@ -65,6 +65,8 @@ pub(crate) struct Origin {
     pub memories: Vec<u64>,
     /// Pages that calls wrote lately, as (first, end) page numbers from the slot's start: made private at restore.
     pub written: std::cell::RefCell<Vec<(u32, u32)>>,
+    /// What every recorded call wrote: made private at restore instead of `written`, when it is known.
+    pub ahead: std::cell::RefCell<Vec<(u32, u32)>>,
 }
 
 /// Which pages of an instance were private at its last reset.
@@ -142,6 +144,8 @@ pub struct Instance {
     pub(crate) resets: u32,
     /// Which pages are private, if that is known.
     pub(crate) settled: Option<Box<Settled>>,
+    /// Pages are mapped one by one, for the image's working set.
+    pub(crate) recording: Option<super::ExactFaults>,
     /// What the instance held after its last restore, reset or trim.
     pub(crate) held_bytes: u64,
     /// The header page was given up while the instance was idle, with memory 0 of this length.
@@ -433,6 +437,7 @@ impl Instance {
             origin,
             resets: 0,
             settled: None,
+            recording: None,
             held_bytes: 0,
             dropped_header: None,
         };

@@ -6,7 +6,7 @@ use super::fiber::Trampoline;
 use super::host_function::{HostFunction, Imports};
 use super::os::{self, Reservation};
 use super::trap::{Frame, TrapKind};
-use crate::compile::artifact::{Artifact, ArtifactError, ArtifactIndex};
+use crate::compile::artifact::{self, Artifact, ArtifactError, ArtifactIndex};
 use crate::compile::info::{ExportKind, FunctionType, ImportKind, ModuleInfo, ValueType};
 use crate::layout::{NULL_REFERENCE, function_reference};
 use std::fmt;
@@ -32,6 +32,26 @@ impl fmt::Display for LoadError {
 }
 
 impl std::error::Error for LoadError {}
+
+/// An artifact file that was read and verified, ready to be loaded: the part of loading that reads from disk, for any thread.
+#[derive(Debug)]
+pub struct CheckedArtifact {
+    file: File,
+    bytes: usize,
+}
+
+impl CheckedArtifact {
+    pub fn check(file: File) -> Result<CheckedArtifact, LoadError> {
+        let bytes = file.metadata().map_err(LoadError::Io)?.len() as usize;
+        if bytes == 0 {
+            return Err(LoadError::Artifact(ArtifactError::NotAnArtifact));
+        }
+        os::will_need(&file, &(0..bytes as u64));
+        let mapping = Reservation::of_file(&file, bytes).map_err(LoadError::Io)?;
+        artifact::verify(map_bytes(&mapping)).map_err(LoadError::Artifact)?;
+        Ok(CheckedArtifact { file, bytes })
+    }
+}
 
 /// A compiled module, ready to be linked. Clones share it.
 #[derive(Clone)]
@@ -63,12 +83,15 @@ impl Module {
     ///
     /// The file must not be changed while the module is in use; artifacts are written once and replaced by renaming.
     pub fn load(engine: &Engine, file: &File) -> Result<Module, LoadError> {
-        let bytes = file.metadata().map_err(LoadError::Io)?.len() as usize;
-        if bytes == 0 {
-            return Err(LoadError::Artifact(ArtifactError::NotAnArtifact));
-        }
-        let artifact = Reservation::of_file(file, bytes).map_err(LoadError::Io)?;
-        let parsed = Artifact::parse(map_bytes(&artifact)).map_err(LoadError::Artifact)?;
+        let file = file.try_clone().map_err(LoadError::Io)?;
+        Module::load_checked(engine, &CheckedArtifact::check(file)?)
+    }
+
+    /// As [`Module::load`], with a file that was checked.
+    pub fn load_checked(engine: &Engine, checked: &CheckedArtifact) -> Result<Module, LoadError> {
+        let CheckedArtifact { file, bytes } = checked;
+        let artifact = Reservation::of_file(file, *bytes).map_err(LoadError::Io)?;
+        let parsed = Artifact::read(map_bytes(&artifact)).map_err(LoadError::Artifact)?;
         parsed.check_cpu().map_err(LoadError::Artifact)?;
         let (range, index, checksum) = (parsed.text_range(), parsed.index(), parsed.checksum());
         let info = parsed.into_info();

@@ -21,6 +21,8 @@
 //! An image belongs to one artifact (its tables hold code offsets) and says so by the artifact's checksum. The file is
 //! verified before anything of it is used: description and every page, by one checksum.
 
+use super::checked::CheckedImage;
+use super::working_set::WorkingSet;
 use crate::compile::info::ModuleInfo;
 use crate::layout::{HEADER_BYTES, PAGE_BYTES};
 use crate::sandbox::os::Reservation;
@@ -149,23 +151,23 @@ impl Description {
         *hasher.finalize().as_bytes()
     }
 
-    /// Verifies a file's bytes: the description by its shape, then everything by the checksum.
-    fn verify(bytes: &[u8]) -> Result<Description, ImageError> {
-        let shaped = bytes.len() >= PAGE_BYTES && bytes.len().is_multiple_of(PAGE_BYTES);
-        if !shaped || bytes[..16] != MAGIC {
+    /// Reads the description of a file of so many bytes from its first page, without verifying it.
+    pub fn read(page: &[u8], file_bytes: u64) -> Result<Description, ImageError> {
+        let shaped = page.len() >= PAGE_BYTES && file_bytes.is_multiple_of(PAGE_BYTES as u64);
+        if !shaped || page[..16] != MAGIC {
             return Err(ImageError::NotAnImage);
         }
-        let word = |at: usize| u64::from_le_bytes(bytes[at..at + 8].try_into().expect("8 bytes"));
+        let word = |at: usize| u64::from_le_bytes(page[at..at + 8].try_into().expect("8 bytes"));
         let version = word(16) as u32;
         if version != VERSION {
             return Err(ImageError::Version(version));
         }
-        let memories = u32::from_le_bytes(bytes[20..24].try_into().expect("4 bytes")) as usize;
+        let memories = u32::from_le_bytes(page[20..24].try_into().expect("4 bytes")) as usize;
         if memories > MEMORIES_MAX {
             return Err(ImageError::Damaged);
         }
         let description = Description {
-            artifact: bytes[24..56].try_into().expect("32 bytes"),
+            artifact: page[24..56].try_into().expect("32 bytes"),
             file_bytes: word(56),
             pages: word(64),
             memories: (0..memories)
@@ -176,9 +178,15 @@ impl Description {
                 })
                 .collect(),
         };
-        if description.file_bytes != bytes.len() as u64 {
+        if description.file_bytes != file_bytes {
             return Err(ImageError::NotAnImage);
         }
+        Ok(description)
+    }
+
+    /// Verifies a file's bytes: the description by its shape, then everything by the checksum.
+    pub fn verify(bytes: &[u8]) -> Result<Description, ImageError> {
+        let description = Description::read(bytes, bytes.len() as u64)?;
         let expected = description.encode(&[&bytes[HEADER_BYTES..]]);
         if bytes[..HEADER_BYTES] != expected {
             return Err(ImageError::Damaged);
@@ -260,6 +268,7 @@ fn parts(info: &ModuleInfo, description: &Description, contents: &[u8]) -> Optio
 pub struct Image {
     pub(super) linked: Linked,
     pub(super) origin: Rc<Origin>,
+    pub(super) working_set: Rc<RefCell<WorkingSet>>,
     pages: u64,
 }
 
@@ -269,25 +278,30 @@ impl Image {
     /// The file must not be changed while the image or an instance of it exists; image files are written once and
     /// replaced by renaming.
     pub fn open(linked: &Linked, file: &File) -> Result<Image, ImageError> {
-        let bytes = file.metadata()?.len();
-        if bytes == 0 {
-            return Err(ImageError::NotAnImage);
-        }
-        let mapping = Reservation::of_file(file, bytes as usize)?;
-        // SAFETY: the whole range is a read-only mapping of the image file, which nobody changes (see above), and `mapping`
-        // outlives the slice.
-        let contents = unsafe { std::slice::from_raw_parts(mapping.base(), mapping.bytes()) };
-        let description = Description::verify(contents)?;
+        Image::open_checked(linked, CheckedImage::check(file.try_clone()?)?)
+    }
+
+    /// As [`Image::open`], with a file that was checked.
+    pub fn open_checked(linked: &Linked, checked: CheckedImage) -> Result<Image, ImageError> {
+        let CheckedImage {
+            file,
+            description,
+            working_set,
+        } = checked;
         let module = linked.module();
         if description.artifact != module.shared.checksum {
             return Err(ImageError::OtherArtifact);
         }
+        let mapping = Reservation::of_file(&file, description.file_bytes as usize)?;
+        // SAFETY: the whole range is a read-only mapping of the image file, which nobody changes (see above), and `mapping`
+        // outlives the slice.
+        let contents = unsafe { std::slice::from_raw_parts(mapping.base(), mapping.bytes()) };
         // The checksum says that this is what was captured; that it fits a slot is checked all the same.
         let parts = parts(module.info(), &description, contents).ok_or(ImageError::Damaged)?;
-        Ok(Image {
+        let image = Image {
             linked: linked.clone(),
             origin: Rc::new(Origin {
-                file: file.try_clone()?,
+                file,
                 mapping,
                 parts,
                 memories: description
@@ -296,9 +310,13 @@ impl Image {
                     .map(|memory| memory.bytes)
                     .collect(),
                 written: RefCell::default(),
+                ahead: RefCell::default(),
             }),
+            working_set: Rc::default(),
             pages: description.pages,
-        })
+        };
+        image.set_working_set(working_set);
+        Ok(image)
     }
 
     pub fn linked(&self) -> &Linked {

@@ -12,7 +12,7 @@
 //! then, all of which are put back, and needs no scan.
 
 use crate::layout::{HEADER_BYTES, PAGE_BYTES};
-use crate::sandbox::os::{self, Access, PageMap, PageRun};
+use crate::sandbox::os::{self, Access, PageMap, PageRun, Pages};
 use crate::sandbox::{Instance, Origin, Settled};
 use std::any::Any;
 use std::fmt;
@@ -293,7 +293,7 @@ impl<'a> PutBack<'a> {
         let mut runs = [PageRun::default(); RUNS_PER_SCAN];
         let (mut from, end) = (range.start as u64, range.end as u64);
         while from < end {
-            let (found, stopped) = page_map.scan(from, end, &mut runs).ok()?;
+            let (found, stopped) = page_map.scan(Pages::Private, from, end, &mut runs).ok()?;
             for run in &runs[..found] {
                 let first = (run.start as usize - self.start) / PAGE_BYTES;
                 let pages = (run.end - run.start) as usize / PAGE_BYTES;

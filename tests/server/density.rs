@@ -80,7 +80,10 @@ fn held(server: &Server) -> (u64, u64) {
     loop {
         let private = server.kernel_bytes("smaps_rollup", "Private_Dirty:");
         let tables = server.kernel_bytes("status", "VmPTE:");
-        let now = (private + tables, server.metric("dormouse_budget_used_bytes"));
+        let now = (
+            private + tables,
+            server.metric("dormouse_budget_used_bytes"),
+        );
         if now == last {
             return now;
         }
