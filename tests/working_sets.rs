@@ -175,7 +175,7 @@ fn what_left_memory_is_read_again_before_a_call() {
 fn the_set_follows_what_calls_do() {
     let fixture = Fixture::new();
     let image = fixture.open();
-    assert!(image.is_unrecorded());
+    assert_eq!(image.calls_recorded(), 0);
     let held = |image: &Image| {
         let instance = image.restore(Limits::default(), Box::new(())).unwrap();
         instance.held_bytes() / PAGE
@@ -194,7 +194,7 @@ fn the_set_follows_what_calls_do() {
             "{pages} pages after a call that wrote {writes}"
         );
     }
-    assert!(!image.is_unrecorded());
+    assert_eq!(image.calls_recorded(), 4);
 }
 
 #[test]

@@ -11,7 +11,7 @@ use crate::compile::info::{ExportKind, FunctionType, ImportKind, ModuleInfo, Val
 use crate::layout::{NULL_REFERENCE, function_reference};
 use std::fmt;
 use std::fs::File;
-use std::io::{self, Write};
+use std::io::{self, Read, Seek, Write};
 use std::rc::Rc;
 
 /// Why an artifact could not be loaded.
@@ -41,15 +41,15 @@ pub struct CheckedArtifact {
 }
 
 impl CheckedArtifact {
-    pub fn check(file: File) -> Result<CheckedArtifact, LoadError> {
-        let bytes = file.metadata().map_err(LoadError::Io)?.len() as usize;
-        if bytes == 0 {
-            return Err(LoadError::Artifact(ArtifactError::NotAnArtifact));
-        }
-        os::will_need(&file, &(0..bytes as u64));
-        let mapping = Reservation::of_file(&file, bytes).map_err(LoadError::Io)?;
-        artifact::verify(map_bytes(&mapping)).map_err(LoadError::Artifact)?;
-        Ok(CheckedArtifact { file, bytes })
+    pub fn check(mut file: File) -> Result<CheckedArtifact, LoadError> {
+        let mut bytes = Vec::new();
+        file.rewind().map_err(LoadError::Io)?;
+        file.read_to_end(&mut bytes).map_err(LoadError::Io)?;
+        artifact::verify(&bytes).map_err(LoadError::Artifact)?;
+        Ok(CheckedArtifact {
+            file,
+            bytes: bytes.len(),
+        })
     }
 }
 

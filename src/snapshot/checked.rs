@@ -8,7 +8,7 @@ use super::image::{Description, ImageError};
 use super::working_set::{self, Prefetch, WorkingSet};
 use crate::layout::{HEADER_BYTES, PAGE_BYTES};
 use crate::sandbox::Part;
-use crate::sandbox::os::{self, Reservation};
+use crate::sandbox::os;
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 
@@ -23,16 +23,8 @@ pub struct CheckedImage {
 impl CheckedImage {
     /// Reads and verifies all of an image file.
     pub fn check(file: File) -> Result<CheckedImage, ImageError> {
-        let bytes = file.metadata()?.len();
-        if bytes == 0 {
-            return Err(ImageError::NotAnImage);
-        }
-        os::will_need(&file, &(0..bytes));
-        let mapping = Reservation::of_file(&file, bytes as usize)?;
-        // SAFETY: the whole range is a read-only mapping of the image file, which nobody changes (see `Image::open`), and
-        // `mapping` outlives the slice.
-        let contents = unsafe { std::slice::from_raw_parts(mapping.base(), mapping.bytes()) };
-        let description = Description::verify(contents)?;
+        os::will_need(&file, &(0..file.metadata()?.len()));
+        let description = Description::verify(&file)?;
         Ok(CheckedImage {
             file,
             description,

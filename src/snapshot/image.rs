@@ -31,6 +31,7 @@ use std::cell::RefCell;
 use std::fmt;
 use std::fs::File;
 use std::io;
+use std::os::unix::fs::FileExt;
 use std::rc::Rc;
 
 const MAGIC: [u8; 16] = *b"dormouse-image\r\n";
@@ -102,6 +103,9 @@ pub(super) struct FrozenMemory {
     pub kept_bytes: u64,
 }
 
+/// What is read at a time.
+const READ_BYTES: usize = 1 << 20;
+
 /// Bytes of the fields of fixed size. Two words for each memory follow, then the checksum over all of these and the
 /// contents.
 const FIELDS_BYTES: usize = 72;
@@ -132,23 +136,29 @@ impl Description {
     }
 
     /// The first page of a file with these contents after it.
-    pub fn encode(&self, contents: &[&[u8]]) -> [u8; PAGE_BYTES] {
-        let mut page = [0; PAGE_BYTES];
+    pub fn encode(&self, contents: &[&[u8]]) -> [u8; HEADER_BYTES] {
+        self.first_page(&self.checksum(contents))
+    }
+
+    fn first_page(&self, checksum: &[u8; CHECKSUM_BYTES]) -> [u8; HEADER_BYTES] {
+        let mut page = [0; HEADER_BYTES];
         let fields = self.fields();
         page[..fields.len()].copy_from_slice(&fields);
-        page[fields.len()..][..CHECKSUM_BYTES].copy_from_slice(&self.checksum(contents));
+        page[fields.len()..][..CHECKSUM_BYTES].copy_from_slice(checksum);
         page
     }
 
     /// The checksum over the fields and all pages of the contents that are not zero, each with its number.
     fn checksum(&self, contents: &[&[u8]]) -> [u8; 32] {
+        let mut hasher = self.hasher();
+        add_pages(&mut hasher, 0, contents);
+        *hasher.finalize().as_bytes()
+    }
+
+    fn hasher(&self) -> blake3::Hasher {
         let mut hasher = blake3::Hasher::new();
         hasher.update(&self.fields());
-        for (number, page) in pages_not_zero(contents) {
-            hasher.update(&(number as u64).to_le_bytes());
-            hasher.update(page);
-        }
-        *hasher.finalize().as_bytes()
+        hasher
     }
 
     /// Reads the description of a file of so many bytes from its first page, without verifying it.
@@ -184,14 +194,45 @@ impl Description {
         Ok(description)
     }
 
-    /// Verifies a file's bytes: the description by its shape, then everything by the checksum.
-    pub fn verify(bytes: &[u8]) -> Result<Description, ImageError> {
-        let description = Description::read(bytes, bytes.len() as u64)?;
-        let expected = description.encode(&[&bytes[HEADER_BYTES..]]);
-        if bytes[..HEADER_BYTES] != expected {
+    /// Reads and verifies a file: the description by its shape, then everything by the checksum.
+    pub fn verify(file: &File) -> Result<Description, ImageError> {
+        let file_bytes = file.metadata()?.len();
+        if file_bytes < HEADER_BYTES as u64 {
+            return Err(ImageError::NotAnImage);
+        }
+        let mut page = [0; HEADER_BYTES];
+        read(file, &mut page, 0)?;
+        let description = Description::read(&page, file_bytes)?;
+        let mut hasher = description.hasher();
+        let mut buffer = vec![0; READ_BYTES];
+        let mut at = HEADER_BYTES as u64;
+        while at < file_bytes {
+            let bytes = &mut buffer[..(file_bytes - at).min(READ_BYTES as u64) as usize];
+            read(file, bytes, at)?;
+            let first = (at as usize - HEADER_BYTES) / PAGE_BYTES;
+            add_pages(&mut hasher, first, &[bytes]);
+            at += bytes.len() as u64;
+        }
+        if page[..] != description.first_page(hasher.finalize().as_bytes()) {
             return Err(ImageError::Damaged);
         }
         Ok(description)
+    }
+}
+
+/// Reads a part of a file that should be there.
+fn read(file: &File, bytes: &mut [u8], at: u64) -> Result<(), ImageError> {
+    file.read_exact_at(bytes, at)
+        .map_err(|error| match error.kind() {
+            io::ErrorKind::UnexpectedEof => ImageError::NotAnImage,
+            _ => error.into(),
+        })
+}
+
+fn add_pages(hasher: &mut blake3::Hasher, first: usize, contents: &[&[u8]]) {
+    for (number, page) in pages_not_zero(contents) {
+        hasher.update(&((first + number) as u64).to_le_bytes());
+        hasher.update(page);
     }
 }
 

@@ -78,6 +78,8 @@ impl Instance {
             return Err(ResetError::InCall);
         }
         let origin = self.origin.clone().ok_or(ResetError::NoImage)?;
+        // A record that nobody took.
+        self.recording = None;
         self.give_back_grown_memory(&origin)?;
         let mut report = self.put_back(&origin)?;
         self.resets = self.resets.wrapping_add(1);

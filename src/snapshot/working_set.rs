@@ -295,9 +295,9 @@ impl Image {
         }
     }
 
-    /// Whether nothing is known of the image's working set.
-    pub fn is_unrecorded(&self) -> bool {
-        self.working_set.borrow().is_empty()
+    /// How many calls, of the last few, the working set was recorded of.
+    pub fn calls_recorded(&self) -> usize {
+        self.working_set.borrow().records.len()
     }
 
     /// The working set in the form in which it is kept beside the image file.
