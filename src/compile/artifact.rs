@@ -355,7 +355,7 @@ impl Numbers<'_> {
 
 /// Whether the bytes are those that were written.
 pub fn verify(bytes: &[u8]) -> Result<(), ArtifactError> {
-    check_header(bytes)?;
+    check_header(bytes, bytes.len() as u64)?;
     if checksum(bytes) != bytes[CHECKSUM_AT..LENGTH_AT] {
         return Err(ArtifactError::Damaged {
             what: "its checksum does not match",
@@ -364,8 +364,8 @@ pub fn verify(bytes: &[u8]) -> Result<(), ArtifactError> {
     Ok(())
 }
 
-/// What can be said without reading all of it.
-fn check_header(bytes: &[u8]) -> Result<(), ArtifactError> {
+/// What the first page says of a file of so many bytes, before all of it is read.
+pub fn check_header(bytes: &[u8], file_bytes: u64) -> Result<(), ArtifactError> {
     let damaged = |what| Err(ArtifactError::Damaged { what });
     if bytes.get(..MAGIC.len()) != Some(&MAGIC[..]) {
         return Err(ArtifactError::NotAnArtifact);
@@ -377,7 +377,7 @@ fn check_header(bytes: &[u8]) -> Result<(), ArtifactError> {
     if version != FORMAT_VERSION {
         return Err(ArtifactError::Version { found: version });
     }
-    if header_number(bytes, LENGTH_AT) != bytes.len() as u64 {
+    if header_number(bytes, LENGTH_AT) != file_bytes {
         return damaged("of another length than it says");
     }
     Ok(())
@@ -407,7 +407,7 @@ impl<'a> Artifact<'a> {
     /// Reads an artifact of which [`verify`] said that it is whole.
     pub fn read(bytes: &'a [u8]) -> Result<Artifact<'a>, ArtifactError> {
         let damaged = |what| ArtifactError::Damaged { what };
-        check_header(bytes)?;
+        check_header(bytes, bytes.len() as u64)?;
         let mut index = ArtifactIndex {
             sections: [(0, 0); SECTIONS],
             text_bytes: 0,

@@ -8,10 +8,11 @@ use super::os::{self, Reservation};
 use super::trap::{Frame, TrapKind};
 use crate::compile::artifact::{self, Artifact, ArtifactError, ArtifactIndex};
 use crate::compile::info::{ExportKind, FunctionType, ImportKind, ModuleInfo, ValueType};
-use crate::layout::{NULL_REFERENCE, function_reference};
+use crate::layout::{NULL_REFERENCE, PAGE_BYTES, function_reference};
 use std::fmt;
 use std::fs::File;
-use std::io::{self, Read, Seek, Write};
+use std::io::{self, Write};
+use std::os::unix::fs::FileExt;
 use std::rc::Rc;
 
 /// Why an artifact could not be loaded.
@@ -41,10 +42,16 @@ pub struct CheckedArtifact {
 }
 
 impl CheckedArtifact {
-    pub fn check(mut file: File) -> Result<CheckedArtifact, LoadError> {
-        let mut bytes = Vec::new();
-        file.rewind().map_err(LoadError::Io)?;
-        file.read_to_end(&mut bytes).map_err(LoadError::Io)?;
+    pub fn check(file: File) -> Result<CheckedArtifact, LoadError> {
+        let length = file.metadata().map_err(LoadError::Io)?.len();
+        // At its place, for the position in the file is also that of whoever else has it open.
+        let read = |bytes: &mut [u8]| file.read_exact_at(bytes, 0).map_err(LoadError::Io);
+        let mut page = [0; PAGE_BYTES];
+        let page = &mut page[..length.min(PAGE_BYTES as u64) as usize];
+        read(page)?;
+        artifact::check_header(page, length).map_err(LoadError::Artifact)?;
+        let mut bytes = vec![0; length as usize];
+        read(&mut bytes)?;
         artifact::verify(&bytes).map_err(LoadError::Artifact)?;
         Ok(CheckedArtifact {
             file,

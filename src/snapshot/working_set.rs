@@ -320,6 +320,13 @@ impl Image {
     }
 }
 
+impl Instance {
+    /// Whether what its call touches is being recorded.
+    pub fn is_recording(&self) -> bool {
+        self.recording.is_some()
+    }
+}
+
 /// The pages of an instance that are mapped; `None` when they cannot be found.
 fn touched_pages(instance: &Instance, parts: &[Part]) -> Option<Record> {
     let inner = instance.inner();

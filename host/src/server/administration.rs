@@ -5,16 +5,15 @@
 
 use super::Server;
 use super::WORKERS;
-use super::calls::{Arrival, Holder, Stage};
+use super::calls::Arrival;
 use super::clients::Work;
-use super::endings::End;
 use super::verdict::Refused;
 use crate::admin::{self, AdminAction, AdminRequest, AdminResponse, ServerView};
 use crate::arena::Key;
 use crate::deploy::{Change, Finished};
 use crate::log::Level;
 use crate::metrics::{Gauges, Metrics};
-use crate::store::{FunctionConfig, FunctionName, Store, Version};
+use crate::store::{FunctionConfig, FunctionName, Store};
 use mio::Interest;
 use mio::unix::SourceFd;
 use std::time::{Duration, Instant};
@@ -172,7 +171,7 @@ impl Server {
                     .result
                     .as_ref()
                     .map(|deployed| deployed.version.clone());
-                self.end_rebuild(service, version.map_err(ToString::to_string));
+                self.rebuilt(service, version.map_err(ToString::to_string));
             }
             Some(Waiting::Client(client, request_id)) => {
                 let is_current = |deployed: &crate::deploy::Deployed| {
@@ -185,38 +184,6 @@ impl Server {
                 self.reply_admin(client, &request_id, admin::deployed(finished));
             }
             None => {}
-        }
-    }
-
-    /// A service was compiled again, or cannot be.
-    fn end_rebuild(&mut self, service_key: Key, result: Result<Version, String>) {
-        let failure = result.as_ref().err().cloned();
-        self.rebuilt(service_key, result);
-        let waits = |server: &Server, call: Key| {
-            server.invocations.get(call).is_some_and(|invocation| {
-                invocation.service == service_key
-                    && invocation.stage == Stage::Blocked
-                    && matches!(invocation.holder, Holder::Context(_))
-            })
-        };
-        let waiting: Vec<Key> = self
-            .invocations
-            .keys()
-            .filter(|call| waits(self, *call))
-            .collect();
-        for call in waiting {
-            match &failure {
-                None => self.wake(call),
-                Some(message) => {
-                    self.end(
-                        call,
-                        End::NotStarted {
-                            busy: false,
-                            message: message.clone(),
-                        },
-                    );
-                }
-            }
         }
     }
 

@@ -8,7 +8,8 @@
 //!
 //! * `clients.rs`: sockets to requests; `calls.rs`: requests to invocations of functions; `slices.rs`: running them;
 //!   `endings.rs`: what became of them; `verdict.rs`: what the client and the log are told of it.
-//! * `services.rs`: the functions that are served; `instances.rs`: where their instances come from and go to.
+//! * `services.rs`: the functions that are served; `instances.rs`: where their instances come from and go to; `opening.rs`: how
+//!   their code and images come into memory; `disk.rs`: the threads that wait for the disk.
 //! * `administration.rs`: the admin API and deployments; `drain.rs`: the end.
 //!
 //! A [`Server`] owns all state, and each of these files is a part of its implementation. What can be decided without
@@ -22,9 +23,11 @@
 mod administration;
 mod calls;
 mod clients;
+mod disk;
 mod drain;
 mod endings;
 mod instances;
+mod opening;
 mod services;
 mod slices;
 mod verdict;
@@ -44,9 +47,10 @@ use crate::scheduler::{RunQueue, Timers};
 use crate::store::Store;
 use calls::Invocation;
 use clients::{Client, Side};
+use disk::DiskThreads;
 use dormouse::{Engine, EngineError, EngineOptions, Imports, Instance};
 use instances::Used;
-use mio::{Events, Interest, Poll, Token};
+use mio::{Events, Interest, Poll, Token, Waker};
 use services::Services;
 use signal_hook_mio::v1_0::Signals;
 use std::collections::{HashMap, VecDeque};
@@ -76,8 +80,9 @@ const PUBLIC: Token = Token(0);
 const ADMIN: Token = Token(1);
 const SIGNALS: Token = Token(2);
 const WORKERS: Token = Token(3);
+const DISK: Token = Token(4);
 /// The token of the client at place 0.
-const CLIENTS: usize = 4;
+const CLIENTS: usize = 5;
 
 /// Why the server does not serve.
 #[derive(Debug)]
@@ -178,6 +183,7 @@ pub struct Server {
     housework: bool,
 
     store: Store,
+    disk: DiskThreads,
     deployments: Deployments,
     /// Who waits for a deployment.
     deploying: HashMap<crate::deploy::DeploymentId, administration::Waiting>,
@@ -211,6 +217,9 @@ impl Server {
         registry
             .register(&mut signals, SIGNALS, Interest::READABLE)
             .map_err(system("handle signals"))?;
+        let disk = Waker::new(registry, DISK)
+            .and_then(DiskThreads::start)
+            .map_err(system("start threads for the disk"))?;
         let listen = |address, token, what| {
             let bind = || -> io::Result<(Listener, SocketAddr)> {
                 let mut listener = Listener::bind(address)?;
@@ -270,6 +279,7 @@ impl Server {
             given_up: Vec::new(),
             housework: false,
             store,
+            disk,
             deployments: Deployments::new(),
             deploying: HashMap::new(),
             log,
@@ -358,6 +368,7 @@ impl Server {
             PUBLIC => self.accept(Side::Public),
             ADMIN => self.accept(Side::Admin),
             SIGNALS => self.on_signals(),
+            DISK => self.take_from_disk(),
             // They are looked after at the end of the turn.
             WORKERS => {}
             Token(token) => self.on_client_event(token - CLIENTS, event),

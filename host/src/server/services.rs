@@ -9,16 +9,14 @@
 //! Invariant: `opened` has exactly the services whose code is loaded, by the index of their keys.
 
 use super::Server;
-use super::instances::StartError;
 use crate::arena::{Arena, Key};
 use crate::interface;
-use crate::log::Level;
 use crate::metrics::MetricsId;
 use crate::pool::FunctionId;
 use crate::pool::recency::Recency;
 use crate::scheduler::Admission;
 use crate::store::{Kind, Version};
-use dormouse::{Callable, Engine, Image, ImageError, Limits, LoadError, Module};
+use dormouse::{Callable, Engine, Image, Limits};
 use std::collections::HashMap;
 use std::rc::Rc;
 
@@ -30,15 +28,19 @@ pub(super) struct Service {
     pub pool_id: FunctionId,
     pub metrics_id: MetricsId,
     pub admission: Admission<Key>,
-    code: Code,
+    pub code: Code,
+    /// Invocations that start when the code is there, or what they need of the image.
+    pub waiting: Vec<Key>,
     /// Another version has its name now, or nobody.
     pub retired: bool,
 }
 
 /// The machine code and image of a service.
-enum Code {
+pub(super) enum Code {
     /// On disk.
     Asleep,
+    /// Being read from disk.
+    Opening,
     Loaded(Loaded),
     /// Being compiled again for this binary and processor.
     Rebuilding,
@@ -50,10 +52,28 @@ pub(super) struct Loaded {
     pub image: Image,
     pub entry: Callable,
     pub limits: Limits,
+    /// What calls need of the image is being read from disk.
+    pub reading: bool,
+    /// When it was last seen to be in memory.
+    pub seen_ns: u64,
+    /// Instances restored so far.
+    pub restored: u32,
+}
+
+impl Loaded {
+    /// An instance is about to be restored; whether to record what its call touches.
+    pub fn is_to_be_recorded(&mut self) -> bool {
+        self.restored = self.restored.wrapping_add(1);
+        self.image.calls_recorded() < FIRST_RECORDS || self.restored.is_multiple_of(RECORD_EVERY)
+    }
 }
 
 /// Of the files a process may open, functions may hold one part in so many.
 const FILES_PART: u64 = 4;
+
+/// Calls that are recorded before the working set counts as known, and how seldom calls are afterwards.
+const FIRST_RECORDS: usize = 2;
+const RECORD_EVERY: u32 = 256;
 
 /// Busy functions that are passed over in the search for one that can go to sleep.
 const BUSY_PASSED_MAX: usize = 64;
@@ -78,7 +98,14 @@ impl Service {
     pub fn loaded(&self) -> Option<&Loaded> {
         match &self.code {
             Code::Loaded(loaded) => Some(loaded),
-            Code::Asleep | Code::Rebuilding | Code::Broken(_) => None,
+            Code::Asleep | Code::Opening | Code::Rebuilding | Code::Broken(_) => None,
+        }
+    }
+
+    pub fn loaded_mut(&mut self) -> Option<&mut Loaded> {
+        match &mut self.code {
+            Code::Loaded(loaded) => Some(loaded),
+            Code::Asleep | Code::Opening | Code::Rebuilding | Code::Broken(_) => None,
         }
     }
 }
@@ -107,6 +134,10 @@ impl Services {
         self.services.get(*self.by_name.get(name)?)
     }
 
+    pub fn key_of(&self, id: FunctionId) -> Option<Key> {
+        self.by_pool_id.get(&id).copied()
+    }
+
     pub fn by_pool_id(&self, id: FunctionId) -> Option<&Service> {
         self.services.get(*self.by_pool_id.get(&id)?)
     }
@@ -123,7 +154,7 @@ impl Services {
     }
 
     /// The one way that code comes and goes.
-    fn set_code(&mut self, key: Key, code: Code) {
+    pub fn set_code(&mut self, key: Key, code: Code) {
         let Some(service) = self.services.get_mut(key) else {
             return;
         };
@@ -154,7 +185,7 @@ impl Services {
     }
 
     /// An open service beyond those that may be: the one without invocations whose last call is longest ago.
-    fn beyond(&mut self) -> Option<Key> {
+    pub fn beyond(&mut self) -> Option<Key> {
         if self.open <= self.open_max {
             return None;
         }
@@ -205,6 +236,7 @@ impl Server {
             metrics_id: self.metrics.id(&name),
             admission: Admission::default(),
             code: Code::Asleep,
+            waiting: Vec::new(),
             retired: false,
             version,
         });
@@ -254,120 +286,4 @@ impl Server {
             self.services.remove(key);
         }
     }
-
-    /// Opens the files of a service.
-    pub(super) fn load(&mut self, key: Key) -> Result<(), StartError> {
-        let Some(service) = self.services.services.get_mut(key) else {
-            unreachable!("a service with invocations stays");
-        };
-        match &service.code {
-            Code::Rebuilding => return Err(StartError::Rebuilding),
-            Code::Broken(message) => return Err(StartError::Failed(message.clone())),
-            Code::Asleep | Code::Loaded(_) => {}
-        }
-        let (engine, imports, store) = (&self.engine, &self.imports, &self.store);
-        match open(engine, imports, store, &service.version) {
-            Ok(loaded) => {
-                self.services.set_code(key, Code::Loaded(loaded));
-                self.put_to_sleep();
-                Ok(())
-            }
-            Err(OpenError::Mismatch(cause)) if !service.retired => {
-                let name = &service.version.name;
-                let message = format!("the function {name} is compiled again: {cause}");
-                self.log.server(Level::Warn, &message);
-                let version = service.version.clone();
-                self.rebuild(key, &version)
-            }
-            Err(OpenError::Mismatch(cause) | OpenError::Failed(cause)) => {
-                Err(StartError::Failed(cause))
-            }
-        }
-    }
-
-    /// A service was compiled again, or cannot be, for this reason.
-    pub(super) fn rebuilt(&mut self, key: Key, result: Result<Version, String>) {
-        let code = match result {
-            Ok(version) => {
-                if let Some(service) = self.services.get_mut(key) {
-                    service.version = version;
-                }
-                Code::Asleep
-            }
-            Err(message) => Code::Broken(message),
-        };
-        self.services.set_code(key, code);
-    }
-
-    /// Closes what is open beyond what may be, with the warm instances of it.
-    fn put_to_sleep(&mut self) {
-        while let Some(key) = self.services.beyond() {
-            if let Some(service) = self.services.get(key) {
-                self.pool
-                    .sleep(service.pool_id, &mut self.given_up, self.now_ns);
-            }
-            self.services.set_code(key, Code::Asleep);
-            self.housework = true;
-        }
-    }
-
-    fn rebuild(&mut self, key: Key, version: &Version) -> Result<(), StartError> {
-        match self.deployments.submit_rebuild(&self.store, version) {
-            Ok(id) => {
-                self.deploying
-                    .insert(id, super::administration::Waiting::Rebuild(key));
-                self.services.set_code(key, Code::Rebuilding);
-                Err(StartError::Rebuilding)
-            }
-            Err(error) => Err(StartError::Failed(error.to_string())),
-        }
-    }
-}
-
-enum OpenError {
-    /// The files do not match this binary or processor, or are damaged: they can be made again.
-    Mismatch(String),
-    Failed(String),
-}
-
-fn open(
-    engine: &Engine,
-    imports: &dormouse::Imports,
-    store: &crate::store::Store,
-    version: &Version,
-) -> Result<Loaded, OpenError> {
-    let failed = |error: &dyn std::fmt::Display| OpenError::Failed(error.to_string());
-    let artifact = store
-        .artifact_file(version)
-        .map_err(|error| failed(&error))?;
-    let module = Module::load(engine, &artifact).map_err(|error| match error {
-        LoadError::Artifact(error) => OpenError::Mismatch(error.to_string()),
-        error => failed(&error),
-    })?;
-    let linked = module.link(imports).map_err(|error| failed(&error))?;
-    let image = store.image_file(version).map_err(|error| failed(&error))?;
-    let image = Image::open(&linked, &image).map_err(|error| match error {
-        ImageError::Io(_) | ImageError::InCall => failed(&error),
-        error => OpenError::Mismatch(error.to_string()),
-    })?;
-    let export = match version.kind {
-        Kind::Command => "_start",
-        Kind::Reactor => "handle",
-    };
-    let entry = linked
-        .module()
-        .function(export)
-        .ok_or_else(|| OpenError::Failed(format!("the module does not export {export}")))?;
-    let config = &version.config;
-    let limits = Limits {
-        memory_bytes: config.memory_bytes,
-        table_elements: config.table_elements,
-        stack_bytes: config.stack_bytes,
-        cpu_time: Some(config.cpu),
-    };
-    Ok(Loaded {
-        image,
-        entry,
-        limits,
-    })
 }
