@@ -21,7 +21,9 @@ use cranelift_codegen::control::ControlPlane;
 use cranelift_codegen::ir::{ExternalName, UserExternalName};
 use cranelift_codegen::isa::{OwnedTargetIsa, TargetIsa};
 use cranelift_codegen::settings::{self, Configurable};
-use cranelift_codegen::{Context, FinalizedRelocTarget};
+use cranelift_codegen::{
+    Context, FinalizedMachCallSite, FinalizedMachExceptionHandler, FinalizedRelocTarget,
+};
 use cranelift_frontend::FunctionBuilderContext;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Mutex;
@@ -170,6 +172,16 @@ pub(super) struct CallSite {
     pub wasm_offset: u32,
 }
 
+/// A place in machine code a call returns to that has a handler for exceptions.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct HandlerSite {
+    pub return_offset: u32,
+    /// Where the handler begins.
+    pub handler_offset: u32,
+    /// Bytes from the stack pointer at the call up to the frame pointer.
+    pub frame_bytes: u32,
+}
+
 /// The linked machine code of a module.
 pub(super) struct Text {
     pub bytes: Vec<u8>,
@@ -177,6 +189,8 @@ pub(super) struct Text {
     pub traps: Vec<TrapSite>,
     /// Sorted by code offset.
     pub calls: Vec<CallSite>,
+    /// Sorted by return offset.
+    pub handlers: Vec<HandlerSite>,
 }
 
 /// One function of the text.
@@ -203,6 +217,7 @@ struct MachineCode {
     relocations: Vec<Relocation>,
     traps: Vec<TrapSite>,
     calls: Vec<CallSite>,
+    handlers: Vec<HandlerSite>,
 }
 
 /// One function as the compiler's tests see it.
@@ -348,6 +363,7 @@ impl<'a> Worker<'a> {
                     wasm_offset: wasm_offset(call.ret_addr - 1),
                 })
                 .collect(),
+            handlers: buffer.call_sites().filter_map(handler_site).collect(),
         })
     }
 
@@ -358,6 +374,22 @@ impl<'a> Worker<'a> {
             Unit::Trampoline(_) | Unit::Builtin(_) => u32::MAX,
         }
     }
+}
+
+/// The handler of a call, if it has one. The translator gives a call one for all exceptions, or none.
+fn handler_site(call: FinalizedMachCallSite<'_>) -> Option<HandlerSite> {
+    let handler_offset = match *call.exception_handlers {
+        [] => return None,
+        [FinalizedMachExceptionHandler::Default(offset)] => offset,
+        ref other => unreachable!("a call with the handlers {other:?}"),
+    };
+    Some(HandlerSite {
+        return_offset: call.ret_addr,
+        handler_offset,
+        frame_bytes: call
+            .frame_offset
+            .expect("a call with a handler has a frame"),
+    })
 }
 
 /// Compiles all functions of a module and links them. Fills in what [`ModuleInfo`] says of code.
@@ -544,6 +576,7 @@ fn link(
         bytes: vec![FILLER; end as usize],
         traps: Vec::new(),
         calls: Vec::new(),
+        handlers: Vec::new(),
     };
     for (code, start) in codes.into_iter().zip(starts) {
         let at = start as usize;
@@ -566,9 +599,16 @@ fn link(
                 return_offset: start + call.return_offset,
                 ..call
             }));
+        text.handlers
+            .extend(code.handlers.into_iter().map(|site| HandlerSite {
+                return_offset: start + site.return_offset,
+                handler_offset: start + site.handler_offset,
+                ..site
+            }));
     }
     text.traps.sort_by_key(|trap| trap.code_offset);
     text.calls.sort_by_key(|call| call.return_offset);
+    text.handlers.sort_by_key(|site| site.return_offset);
     Ok(text)
 }
 

@@ -30,11 +30,13 @@ pub enum TrapKind {
     BadConversionToInteger = 9,
     /// The stack limit was reached.
     StackOverflow = 10,
+    /// A null reference was thrown.
+    NullExceptionReference = 11,
 }
 
 impl TrapKind {
     /// Every kind, in the order of their numbers, which begin at 1.
-    pub const ALL: [TrapKind; 10] = [
+    pub const ALL: [TrapKind; 11] = [
         TrapKind::Unreachable,
         TrapKind::MemoryOutOfBounds,
         TrapKind::TableOutOfBounds,
@@ -45,6 +47,7 @@ impl TrapKind {
         TrapKind::IntegerDivisionByZero,
         TrapKind::BadConversionToInteger,
         TrapKind::StackOverflow,
+        TrapKind::NullExceptionReference,
     ];
 
     /// The kind of this number.
@@ -87,6 +90,7 @@ impl fmt::Display for TrapKind {
             TrapKind::IntegerDivisionByZero => "integer divide by zero",
             TrapKind::BadConversionToInteger => "invalid conversion to integer",
             TrapKind::StackOverflow => "call stack exhausted",
+            TrapKind::NullExceptionReference => "null exception reference",
         })
     }
 }
@@ -102,7 +106,7 @@ mod tests {
             assert_eq!(TrapKind::from_code(kind.code()), kind);
         }
         assert_eq!(TrapKind::from_number(0), None);
-        assert_eq!(TrapKind::from_number(11), None);
+        assert_eq!(TrapKind::from_number(12), None);
     }
 
     #[test]

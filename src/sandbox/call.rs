@@ -34,8 +34,8 @@ impl Instance {
     ///
     /// # Panics
     /// When a call is in progress, the function is not one the host can call (exported, or the start function), the
-    /// number of words is not that of its parameters, or the word for a `funcref` is neither null nor a reference that
-    /// this module gave out.
+    /// number of words is not that of its parameters, the word for a `funcref` is neither null nor a reference that
+    /// this module gave out, or the word for an `exnref` is not null.
     pub fn begin(&mut self, callable: Callable, arguments: &[u64]) -> std::io::Result<()> {
         assert!(
             self.fiber.is_none(),
@@ -54,7 +54,7 @@ impl Instance {
         assert_eq!(arguments.len(), parameter_words, "one word a parameter");
         assert!(
             module.are_references(&ty.parameters, arguments),
-            "a word for a funcref is null or refers to a function of the module"
+            "a word for a funcref is null or refers to a function of the module, one for an exnref is null"
         );
         let stacks = inner.engine().shared.stacks.clone();
         let stack = stacks.take()?;
@@ -207,13 +207,7 @@ impl Instance {
         let inner = self.inner();
         let module = inner.linked.module();
         let mut frames = Vec::new();
-        let stack_limit = inner.read_header(header::STACK_LIMIT) as usize;
-        let stack_base = stack_limit
-            + inner
-                .limits
-                .stack_bytes
-                .min(inner.engine().shared.stacks.guest_bytes());
-        let stack = stack_limit - super::stack::HOST_RESERVE_BYTES..stack_base - 16;
+        let stack = inner.frames_range();
         let mut frame = match inner.place {
             Place::Code { pc, frame } => {
                 frames.extend(module.frame_at(pc));

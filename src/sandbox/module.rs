@@ -134,7 +134,8 @@ impl Module {
                         words: words(&ty.parameters).max(words(&ty.results)),
                         results: ty
                             .results
-                            .contains(&ValueType::FuncRef)
+                            .iter()
+                            .any(|ty| matches!(ty, ValueType::FuncRef | ValueType::ExnRef))
                             .then(|| ty.results.clone()),
                     });
                     continue;
@@ -171,18 +172,22 @@ impl Module {
         function_reference(of.code_offset, info.signature_ids[of.type_index as usize])
     }
 
-    /// Whether every word that guest code would take for a function reference is one: guests jump to what it says.
+    /// Whether every word that guest code would take for a function reference is one: guests jump to what it says. An exception
+    /// reference from outside is null: objects of the guest are its own.
     pub(crate) fn are_references(&self, types: &[ValueType], words: &[u64]) -> bool {
         let mut at = 0;
         types.iter().all(|ty| {
             let word = words[at];
             at += ty.words();
             let functions = 0..self.shared.info.functions.len() as u32;
-            *ty != ValueType::FuncRef
-                || word == NULL_REFERENCE
-                || functions
+            match ty {
+                _ if word == NULL_REFERENCE => true,
+                ValueType::FuncRef => functions
                     .into_iter()
-                    .any(|function| self.reference(function) == word)
+                    .any(|function| self.reference(function) == word),
+                ValueType::ExnRef => false,
+                _ => true,
+            }
         })
     }
 
@@ -215,6 +220,21 @@ impl Module {
             .index
             .trap_at(map_bytes(&self.shared.artifact), offset)?;
         Some(trap.kind)
+    }
+
+    /// Whether an address lies in the text.
+    pub(crate) fn is_code(&self, address: usize) -> bool {
+        self.shared.text.offset_of(address).is_some()
+    }
+
+    /// Where the call that returns to an address in the text goes on with an exception: the handler's address, and the bytes from
+    /// the stack pointer it expects up to the frame pointer.
+    pub(crate) fn handler_at(&self, return_address: usize) -> Option<(usize, usize)> {
+        let offset = self.shared.text.offset_of(return_address)?;
+        let bytes = map_bytes(&self.shared.artifact);
+        let handler = self.shared.index.handler_at(bytes, offset)?;
+        let code = self.shared.text.base() + handler.code_offset as usize;
+        Some((code, handler.frame_bytes as usize))
     }
 
     /// The wasm function that is executing at an address in the text, described for a backtrace.
@@ -260,7 +280,7 @@ pub(crate) struct ResolvedImport {
     pub function: HostFunction,
     /// Words of its parameters or its results, whichever are more.
     pub words: usize,
-    /// The types of its results, if there is a function reference among them.
+    /// The types of its results, if there is a reference to something of the guest among them.
     pub results: Option<Vec<ValueType>>,
 }
 

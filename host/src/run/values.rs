@@ -24,7 +24,7 @@ pub fn parse(types: &[ValueType], arguments: &[OsString]) -> Result<Vec<u64>, St
             ValueType::I64 => integer(text, 64).ok_or_else(wrong)?,
             ValueType::F32 => u64::from(f32::from_str(text).map_err(|_| wrong())?.to_bits()),
             ValueType::F64 => f64::from_str(text).map_err(|_| wrong())?.to_bits(),
-            ValueType::V128 | ValueType::FuncRef | ValueType::ExternRef => {
+            ValueType::V128 | ValueType::FuncRef | ValueType::ExternRef | ValueType::ExnRef => {
                 return Err(format!(
                     "an argument of type {ty} cannot be given on the command line"
                 ));
@@ -71,7 +71,7 @@ pub fn print(types: &[ValueType], words: &[u64]) -> Vec<String> {
                 let (low, high) = (next(), next());
                 format!("0x{high:016x}{low:016x}")
             }
-            ValueType::FuncRef | ValueType::ExternRef => match next() {
+            ValueType::FuncRef | ValueType::ExternRef | ValueType::ExnRef => match next() {
                 0 => "null".into(),
                 _ => ty.to_string(),
             },

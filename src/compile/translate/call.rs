@@ -34,8 +34,23 @@ impl Translator<'_> {
         let parameters = self.info.function_type(index).parameters.len();
         let arguments = self.call_arguments(parameters);
         let function = self.function(index);
-        let call = self.builder.ins().call(function, &arguments);
-        self.push_results(call);
+        // An imported function is the host's, which throws no exceptions.
+        let handler = match index < self.info.imported_functions {
+            true => None,
+            false => self.handler(),
+        };
+        match handler {
+            None => {
+                let call = self.builder.ins().call(function, &arguments);
+                self.push_results(call);
+            }
+            Some(handler) => {
+                let signature = self.builder.func.dfg.ext_funcs[function].signature;
+                let (exits, next) = self.exits(signature, handler);
+                self.builder.ins().try_call(function, &arguments, exits);
+                self.go_on_after_call(next);
+            }
+        }
     }
 
     fn call_indirect(&mut self, type_index: u32, table: u32) {
@@ -44,11 +59,22 @@ impl Translator<'_> {
         let parameters = self.info.types[type_index as usize].parameters.len();
         let arguments = self.call_arguments(parameters);
         let signature = self.signature(type_index);
-        let call = self
-            .builder
-            .ins()
-            .call_indirect(signature, code, &arguments);
-        self.push_results(call);
+        self.call_code(signature, code, &arguments);
+    }
+
+    /// Calls the function at an address; an exception from there goes to the handler around the call.
+    fn call_code(&mut self, signature: SigRef, code: Value, arguments: &[Value]) {
+        match self.handler() {
+            None => {
+                let call = self.builder.ins().call_indirect(signature, code, arguments);
+                self.push_results(call);
+            }
+            Some(handler) => {
+                let (exits, next) = self.exits(signature, handler);
+                self.builder.ins().try_call_indirect(code, arguments, exits);
+                self.go_on_after_call(next);
+            }
+        }
     }
 
     /// Calls a function in place of the current frame: its results are this function's.

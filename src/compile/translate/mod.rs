@@ -12,6 +12,7 @@
 mod call;
 mod control;
 mod convert;
+mod exception;
 mod memory;
 mod numeric;
 mod signature;
@@ -84,6 +85,8 @@ pub(super) struct Translator<'a> {
     vmctx: Value,
     stack: Vec<Value>,
     frames: Vec<Frame>,
+    /// Which of the frames are those of a `try_table` with clauses.
+    try_tables: Vec<usize>,
     reachable: bool,
     locals: Vec<Variable>,
     functions: HashMap<u32, FuncRef>,
@@ -161,6 +164,7 @@ impl<'a> Translator<'a> {
             vmctx,
             stack: Vec::new(),
             frames: Vec::new(),
+            try_tables: Vec::new(),
             reachable: true,
             locals: Vec::new(),
             functions: HashMap::new(),
@@ -180,6 +184,7 @@ impl<'a> Translator<'a> {
             || numeric::translate(self, operator)
             || convert::translate(self, operator)
             || call::translate(self, operator)
+            || exception::translate(self, operator)
             || table::translate(self, operator)
             || simd::translate(self, operator)
             || wide::translate(self, operator);
