@@ -229,12 +229,7 @@ fn forged_artifacts_do_not_panic() {
 fn unsupported_proposals_are_named() {
     let refused = [
         ("(module (memory 1 1 shared))", "threads"),
-        ("(module (func (try (do))))", "legacy exception handling"),
         ("(module (type (struct)))", "garbage collection"),
-        (
-            "(module (func (param (ref func))))",
-            "typed function references",
-        ),
     ];
     for (wat, name) in refused {
         match error_of(wat) {

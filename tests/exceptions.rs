@@ -553,7 +553,7 @@ fn the_object_heap_counts_as_memory() {
 }
 
 #[test]
-#[should_panic(expected = "exnref is null")]
+#[should_panic(expected = "a word for a reference is null")]
 fn an_exception_reference_cannot_be_forged_by_the_host() {
     let engine = engine();
     let mut instance = instance(&engine, KEEPER);
@@ -574,7 +574,7 @@ fn a_host_function_that_returns_a_forged_exception_reference_is_a_defect() {
               (try_table (catch_all_ref $h) (call $throw)) (unreachable))
             (drop) (throw_ref (call $forge))))"#,
     );
-    let ty = module.info().types[0].clone();
+    let ty = module.info().signature(0).clone();
     let mut imports = Imports::new();
     imports.define_untyped(
         "env",

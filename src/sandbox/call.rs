@@ -34,8 +34,8 @@ impl Instance {
     ///
     /// # Panics
     /// When a call is in progress, the function is not one the host can call (exported, or the start function), the
-    /// number of words is not that of its parameters, the word for a `funcref` is neither null nor a reference that
-    /// this module gave out, or the word for an `exnref` is not null.
+    /// number of words is not that of its parameters, or the word for a reference is none of its type: for a function, one that
+    /// this module gave out.
     pub fn begin(&mut self, callable: Callable, arguments: &[u64]) -> std::io::Result<()> {
         assert!(
             self.fiber.is_none(),
@@ -54,7 +54,7 @@ impl Instance {
         assert_eq!(arguments.len(), parameter_words, "one word a parameter");
         assert!(
             module.are_references(&ty.parameters, arguments),
-            "a word for a funcref is null or refers to a function of the module, one for an exnref is null"
+            "a word for a reference is null, if its type allows, or one that the module gave out"
         );
         let stacks = inner.engine().shared.stacks.clone();
         let stack = stacks.take()?;

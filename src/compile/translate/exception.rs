@@ -103,14 +103,14 @@ impl Translator<'_> {
 
     fn throw_ref(&mut self) {
         let reference = self.pop();
-        let null = TrapKind::NullExceptionReference.code();
+        let null = TrapKind::NullExceptionReference;
         self.reachable = false;
         if self.info.layout.heap.is_none() {
             // Nothing makes a reference to an exception: it is null.
-            self.builder.ins().trap(null);
+            self.builder.ins().trap(null.code());
             return;
         }
-        self.builder.ins().trapz(reference, null);
+        self.trap_if_null(reference, null);
         let exception = self.object(reference);
         let flags = MemFlagsData::trusted();
         let kind = self.builder.ins().load(types::I32, flags, exception, 0);
