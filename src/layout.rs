@@ -67,7 +67,7 @@ pub const GUARD_BYTES: u64 = 32 << 20;
 /// slot share one page of page-table entries.
 pub const SLOT_BYTES: u64 = MEMORY_RESERVED_BYTES + GUARD_BYTES + STATE_BYTES_MAX + (16 << 20);
 
-/// The length of a wide slot, which is taken for two.
+/// The length of a wide slot, which takes the place of two.
 pub const WIDE_SLOT_BYTES: u64 = 2 * SLOT_BYTES;
 
 /// Where the object heap begins in a wide slot, from the vmctx.

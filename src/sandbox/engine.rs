@@ -11,8 +11,8 @@ use std::time::Duration;
 /// How an engine is set up.
 #[derive(Clone, Debug)]
 pub struct EngineOptions {
-    /// The most instances at a time. A slot of 4 GiB of address space each: a process has room for some 31,000. Of these only
-    /// so many are used as the kernel's limit of mappings allows (16,000 with `vm.max_map_count` at its default of
+    /// The most instances at a time. A slot of 4 GiB of address space each (two for one with objects): a process has room for
+    /// 31,000. Of these only so many are used as the kernel's limit of mappings allows (16,000 with `vm.max_map_count` at its default of
     /// 65,530): at that limit the process's own allocations fail.
     pub slots_max: usize,
     /// Native stack of a call: the most that [`Limits::stack_bytes`](super::Limits::stack_bytes) can give.
@@ -43,9 +43,14 @@ const SLOT_MAPPINGS: usize = 3;
 /// Mappings left for everything else: two for the stack of every call in progress, code, the process's own memory.
 const OTHER_MAPPINGS: usize = 16 << 10;
 
-/// The most slots that are used, given how many mappings a process may have.
-fn slots_within(mappings: usize) -> usize {
-    mappings.saturating_sub(OTHER_MAPPINGS).max(mappings / 4) / SLOT_MAPPINGS
+/// The most slots that the address space of a process has room for besides everything else.
+const PLACES_MAX: usize = 31_000;
+
+/// The most slots that are used, given how many mappings a process may have. An instance with objects makes more mappings
+/// than others, and takes the place of two.
+fn places_within(mappings: usize) -> usize {
+    let within = mappings.saturating_sub(OTHER_MAPPINGS).max(mappings / 4) / SLOT_MAPPINGS;
+    within.min(PLACES_MAX)
 }
 
 /// What an engine needs from the system and did not get.
@@ -114,7 +119,8 @@ impl Engine {
         Ok(Engine {
             shared: Rc::new(EngineState {
                 slots: Rc::new(Slots::new(
-                    options.slots_max.min(slots_within(os::mappings_max())),
+                    options.slots_max,
+                    places_within(os::mappings_max()),
                 )),
                 stacks: StackPool::new(options.stack_bytes),
                 page_map: PageMap::open(),
