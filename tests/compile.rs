@@ -229,7 +229,6 @@ fn forged_artifacts_do_not_panic() {
 fn unsupported_proposals_are_named() {
     let refused = [
         ("(module (memory 1 1 shared))", "threads"),
-        ("(module (tag))", "exception handling"),
         ("(module (type (struct)))", "garbage collection"),
     ];
     for (wat, name) in refused {

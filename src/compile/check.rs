@@ -2,7 +2,8 @@
 
 use super::info::*;
 use crate::layout::{
-    MEMORY_RESERVED_BYTES, PAGE_BYTES, STATE_BYTES_MAX, TABLE_ENTRY_BYTES, header,
+    HEAP_RESERVED_BYTES, HEAP_START, MEMORY_RESERVED_BYTES, PAGE_BYTES, STATE_BYTES_MAX,
+    TABLE_ENTRY_BYTES, header,
 };
 
 type Check = Result<(), &'static str>;
@@ -24,6 +25,7 @@ pub(super) fn module_info(info: &ModuleInfo, text_bytes: u64, data_bytes: u64) -
             ExportKind::Table(index) => is_index(index, &info.tables),
             ExportKind::Memory(index) => is_index(index, &info.memories),
             ExportKind::Global(index) => is_index(index, &info.globals),
+            ExportKind::Tag(index) => is_index(index, &info.tags),
         };
         ensure(exists, "an export of nothing")?;
         if let ExportKind::Function(index) = export.kind {
@@ -158,7 +160,7 @@ fn has_trampoline(info: &ModuleInfo, function: u32) -> Check {
 }
 
 fn imports(info: &ModuleInfo) -> Check {
-    let (mut functions, mut tables, mut memories, mut globals) = (0, 0, 0, 0);
+    let (mut functions, mut tables, mut memories, mut globals, mut tags) = (0, 0, 0, 0, 0);
     for import in &info.imports {
         match import.kind {
             ImportKind::Function { type_index } => {
@@ -172,6 +174,7 @@ fn imports(info: &ModuleInfo) -> Check {
             ImportKind::Table(_) => tables += 1,
             ImportKind::Memory(_) => memories += 1,
             ImportKind::Global(_) => globals += 1,
+            ImportKind::Tag { .. } => tags += 1,
         }
     }
     ensure(
@@ -186,6 +189,7 @@ fn imports(info: &ModuleInfo) -> Check {
         memories <= info.memories.len(),
         "a memory imported but not there",
     )?;
+    ensure(tags <= info.tags.len(), "a tag imported but not there")?;
     ensure(
         info.globals.len() == globals as usize + info.global_initializers.len(),
         "globals without initial values",
@@ -199,6 +203,8 @@ fn imports(info: &ModuleInfo) -> Check {
 fn layout(info: &ModuleInfo) -> Check {
     let layout = &info.layout;
     memories(info)?;
+    heap(info)?;
+    exceptions(info)?;
     let end = u64::from(layout.memory_offset);
     ensure(
         end <= STATE_BYTES_MAX && end.is_multiple_of(PAGE_BYTES as u64),
@@ -275,6 +281,36 @@ fn memories(info: &ModuleInfo) -> Check {
                 && layout.memories[0].reserved_bytes == MEMORY_RESERVED_BYTES),
         "a misplaced memory",
     )
+}
+
+/// Checks that the object heap is where all are, and that its words are in the state.
+fn heap(info: &ModuleInfo) -> Check {
+    let Some(heap) = &info.layout.heap else {
+        return Ok(());
+    };
+    let state_end = u64::from(info.layout.memory_offset);
+    let in_state = |offset: u64| fits(offset, 8, state_end) && offset.is_multiple_of(8);
+    ensure(
+        u64::try_from(heap.memory.length_offset).is_ok_and(in_state)
+            && in_state(heap.next_offset.into())
+            && heap.memory.start == HEAP_START
+            && heap.memory.reserved_bytes == HEAP_RESERVED_BYTES,
+        "a misplaced object heap",
+    )
+}
+
+/// Checks that there is room for an exception of every tag.
+fn exceptions(info: &ModuleInfo) -> Check {
+    let state_end = u64::from(info.layout.memory_offset);
+    for (index, tag) in info.tags.iter().enumerate() {
+        ensure(is_signature(info, tag.type_index), "a tag of no type")?;
+        let bytes = info.exception_header(index as u32) >> 32;
+        let in_place = info.layout.exception.is_some_and(|offset| {
+            offset.is_multiple_of(8) && fits(offset.into(), bytes, state_end)
+        });
+        ensure(in_place, "a misplaced exception")?;
+    }
+    Ok(())
 }
 
 /// Checks indices, and that the expression leaves one value on a stack it never takes too much from.

@@ -7,7 +7,8 @@ use super::error::CompileError;
 use wasmparser::{Validator, WasmFeatures};
 
 /// WebAssembly 2.0 with extended constant expressions, tail calls, relaxed SIMD, wide arithmetic, multiple
-/// memories, memories and tables with 64-bit indexes, custom page sizes, and typed function references.
+/// memories, memories and tables with 64-bit indexes, custom page sizes, typed function references, and exception
+/// handling.
 pub(super) const SUPPORTED: WasmFeatures = WasmFeatures::WASM2
     .union(WasmFeatures::EXTENDED_CONST)
     .union(WasmFeatures::TAIL_CALL)
@@ -16,16 +17,16 @@ pub(super) const SUPPORTED: WasmFeatures = WasmFeatures::WASM2
     .union(WasmFeatures::MULTI_MEMORY)
     .union(WasmFeatures::MEMORY64)
     .union(WasmFeatures::CUSTOM_PAGE_SIZES)
-    .union(WasmFeatures::FUNCTION_REFERENCES);
+    .union(WasmFeatures::FUNCTION_REFERENCES)
+    .union(WasmFeatures::EXCEPTIONS);
 
 /// Proposals that are recognised in order to be refused by name.
-const PROPOSALS: [(WasmFeatures, &str); 11] = [
+const PROPOSALS: [(WasmFeatures, &str); 9] = [
     (WasmFeatures::THREADS, "the threads proposal"),
     (
         WasmFeatures::SHARED_EVERYTHING_THREADS.union(WasmFeatures::THREADS),
         "the shared-everything-threads proposal",
     ),
-    (WasmFeatures::EXCEPTIONS, "the exception handling proposal"),
     (
         WasmFeatures::LEGACY_EXCEPTIONS,
         "the legacy exception handling proposal",
@@ -36,9 +37,7 @@ const PROPOSALS: [(WasmFeatures, &str); 11] = [
     ),
     (WasmFeatures::MEMORY_CONTROL, "the memory control proposal"),
     (
-        WasmFeatures::STACK_SWITCHING
-            .union(WasmFeatures::FUNCTION_REFERENCES)
-            .union(WasmFeatures::EXCEPTIONS),
+        WasmFeatures::STACK_SWITCHING.union(WasmFeatures::FUNCTION_REFERENCES),
         "the stack switching proposal",
     ),
     (
@@ -52,12 +51,6 @@ const PROPOSALS: [(WasmFeatures, &str); 11] = [
         "the compact import section proposal",
     ),
     (WasmFeatures::COMPONENT_MODEL, "the component model"),
-    (
-        WasmFeatures::EXCEPTIONS
-            .union(WasmFeatures::GC)
-            .union(WasmFeatures::FUNCTION_REFERENCES),
-        "the exception handling and garbage collection proposals",
-    ),
 ];
 
 /// Explains why `wasm` is not valid under the supported features.

@@ -4,7 +4,9 @@
 
 pub use super::types::*;
 
-use crate::layout::{InstanceLayout, WASM_PAGE_BYTES};
+use crate::layout::{
+    EXCEPTION_KIND, InstanceLayout, OBJECT_HEADER_BYTES, WASM_PAGE_BYTES, object_header,
+};
 use serde::{Deserialize, Serialize};
 
 /// The limits of a memory (in wasm pages) or a table (in elements).
@@ -69,6 +71,15 @@ pub struct TableType {
     pub index64: bool,
 }
 
+/// What exceptions of one kind have in common.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Tag {
+    /// Index into [`ModuleInfo::types`]: the parameters are the values of an exception.
+    pub type_index: u32,
+    /// From the name section or an export.
+    pub name: Option<String>,
+}
+
 /// An instruction of a constant expression.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum ConstantInstruction {
@@ -122,6 +133,7 @@ pub enum ImportKind {
     Table(TableType),
     Memory(MemoryType),
     Global(GlobalType),
+    Tag { type_index: u32 },
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -137,6 +149,7 @@ pub enum ExportKind {
     Table(u32),
     Memory(u32),
     Global(u32),
+    Tag(u32),
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -176,6 +189,7 @@ pub struct ModuleInfo {
     /// Initial value of each global defined here, in order after the imported ones.
     pub global_initializers: Vec<ConstantExpression>,
     pub imported_globals: u32,
+    pub tags: Vec<Tag>,
     pub elements: Vec<ElementSegment>,
     pub data: Vec<DataSegment>,
     pub start: Option<u32>,
@@ -200,6 +214,11 @@ impl ModuleInfo {
         matches!(self.memories[..], [memory] if !memory.index64 && memory.page_bytes() == WASM_PAGE_BYTES)
     }
 
+    /// How many memories follow the state without a gap: memory 0, if there is one.
+    pub fn adjoining_memories(&self) -> usize {
+        self.memories.len().min(1)
+    }
+
     /// The memory that the host reads and writes on behalf of the guest: the one exported as `memory`, which is what
     /// WASI asks for, otherwise memory 0.
     pub fn host_memory(&self) -> Option<u32> {
@@ -207,6 +226,20 @@ impl ModuleInfo {
             Some(ExportKind::Memory(memory)) => Some(memory),
             _ => (!self.memories.is_empty()).then_some(0),
         }
+    }
+
+    /// The types of the values that exceptions with a tag carry.
+    pub fn tag_values(&self, tag: u32) -> &[ValueType] {
+        let type_index = self.tags[tag as usize].type_index;
+        &self.signature(type_index).parameters
+    }
+
+    /// The header of exceptions with a tag: as an object, and on their way to a handler.
+    pub fn exception_header(&self, tag: u32) -> u64 {
+        let values = self.tag_values(tag).iter();
+        let bytes =
+            OBJECT_HEADER_BYTES as u32 + values.map(|ty| ty.words() as u32 * 8).sum::<u32>();
+        object_header(EXCEPTION_KIND | tag, bytes)
     }
 
     /// The type of a function by its index.

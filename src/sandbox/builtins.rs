@@ -3,6 +3,7 @@
 //! Each checks its bounds in 64-bit arithmetic before it touches anything, as the specification wants: a range out of bounds
 //! traps and changes nothing. Long copies are done in parts, so that a guest cannot hold the thread past its slice.
 
+use super::exception;
 use super::fiber::{contain, inner_of, yield_if_preempted};
 use super::instance::Inner;
 use super::trap::{Reason, TrapKind};
@@ -35,6 +36,9 @@ pub static TABLE: Table = Table([
     table_fill as *const (),
     table_copy as *const (),
     table_init as *const (),
+    object_allocate as *const (),
+    exception::throw as *const (),
+    exception::exception_reference as *const (),
 ]);
 
 /// The start of a range that lies within `length`, as the trap wants it otherwise.
@@ -232,5 +236,13 @@ unsafe extern "C" fn table_init(
                 .map_err(Reason::Trap)?;
             Ok(0)
         })
+    }
+}
+
+unsafe extern "C" fn object_allocate(vmctx: *mut u8, header: u64) -> u64 {
+    // SAFETY: see `memory_grow`.
+    unsafe {
+        let inner = inner_of(vmctx);
+        contain(inner, || (*inner).allocate_object(header))
     }
 }

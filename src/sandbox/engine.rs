@@ -11,8 +11,8 @@ use std::time::Duration;
 /// How an engine is set up.
 #[derive(Clone, Debug)]
 pub struct EngineOptions {
-    /// The most instances at a time. A slot of 4 GiB of address space each: a process has room for some 31,000. Of these only
-    /// so many are used as the kernel's limit of mappings allows (16,000 with `vm.max_map_count` at its default of
+    /// The most instances at a time. A slot of 4 GiB of address space each (two for one with objects): a process has room for
+    /// 31,000. Of these only so many are used as the kernel's limit of mappings allows (16,000 with `vm.max_map_count` at its default of
     /// 65,530): at that limit the process's own allocations fail.
     pub slots_max: usize,
     /// Native stack of a call: the most that [`Limits::stack_bytes`](super::Limits::stack_bytes) can give.
@@ -52,9 +52,13 @@ fn other_mappings(mappings: usize) -> usize {
     (mappings / 4).max(OTHER_MAPPINGS_MIN).min(mappings / 4 * 3)
 }
 
-/// The most slots that are used, given how many mappings a process may have.
-fn slots_within(mappings: usize) -> usize {
-    (mappings - other_mappings(mappings)) / SLOT_MAPPINGS
+/// The most slots that the address space of a process has room for besides everything else.
+const PLACES_MAX: usize = 31_000;
+
+/// The most slots that are used, given how many mappings a process may have. An instance with objects makes more mappings
+/// than others, and takes the place of two.
+fn places_within(mappings: usize) -> usize {
+    ((mappings - other_mappings(mappings)) / SLOT_MAPPINGS).min(PLACES_MAX)
 }
 
 /// The most images that may be open, given how many mappings a process may have: they take half of what instances leave.
@@ -128,7 +132,8 @@ impl Engine {
         Ok(Engine {
             shared: Rc::new(EngineState {
                 slots: Rc::new(Slots::new(
-                    options.slots_max.min(slots_within(os::mappings_max())),
+                    options.slots_max,
+                    places_within(os::mappings_max()),
                 )),
                 stacks: StackPool::new(options.stack_bytes),
                 page_map: PageMap::open(),
@@ -162,7 +167,7 @@ mod tests {
             assert!(taken <= mappings / 10 * 9 + 10, "{taken} of {mappings}");
         }
         assert_eq!(
-            (slots_within(65_530), images_within(65_530)),
+            (places_within(65_530), images_within(65_530)),
             (16_382, 2_730)
         );
     }

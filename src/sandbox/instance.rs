@@ -22,7 +22,7 @@ use std::time::Duration;
 /// What an instance may use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// Linear memory, all memories together.
+    /// Linear memory, all memories together, and the object heap.
     pub memory_bytes: u64,
     /// Elements of each table.
     pub table_elements: u64,
@@ -61,7 +61,7 @@ pub(crate) struct Origin {
     /// What is accessible of an instance after a restore, in ascending order: the header, the state and memory 0 are the
     /// first, each further memory is one.
     pub parts: Vec<Part>,
-    /// Length of each linear memory in the image.
+    /// Length of each linear memory in the image, and of the object heap, if the module has one.
     pub memories: Vec<u64>,
     /// Pages that calls wrote lately, as (first, end) page numbers from the slot's start: made private at restore.
     pub written: std::cell::RefCell<Vec<(u32, u32)>>,
@@ -166,9 +166,19 @@ impl Inner {
         Duration::from_nanos(self.cpu_ns + (os::monotonic_ns() - self.resumed_at_ns))
     }
 
+    /// Where the frames of the call in progress may lie: two words can be read at any of these addresses.
+    pub fn frames_range(&self) -> std::ops::Range<usize> {
+        let limit = self.read_header(header::STACK_LIMIT) as usize;
+        let guest_bytes = self
+            .limits
+            .stack_bytes
+            .min(self.engine().shared.stacks.guest_bytes());
+        limit - super::stack::HOST_RESERVE_BYTES..limit + guest_bytes - 16
+    }
+
     /// Whether an address lies in this instance's slot.
     pub fn contains(&self, address: usize) -> bool {
-        address.wrapping_sub(self.slot.start() as usize) < crate::layout::SLOT_BYTES as usize
+        address.wrapping_sub(self.slot.start() as usize) < self.slot.bytes()
     }
 
     pub fn data_mut(&mut self) -> &mut (dyn Any + 'static) {
@@ -197,11 +207,13 @@ impl Inner {
         unsafe { &mut *self.vmctx().add(offset as usize).cast::<u64>() }
     }
 
+    /// Where a memory lies; the object heap has the index after the last.
     fn memory_layout(&self, memory: usize) -> MemoryLayout {
-        self.linked.module().shared.info.layout.memories[memory]
+        let layout = &self.linked.module().shared.info.layout;
+        *layout.regions().nth(memory).expect("a memory or the heap")
     }
 
-    /// Current length of a linear memory.
+    /// Current length of a linear memory, or of the object heap.
     pub fn memory_length(&self, memory: usize) -> u64 {
         let layout = self.memory_layout(memory);
         // SAFETY: the word lies in the header or in the state, by the layout, which is checked when the artifact is read;
@@ -224,10 +236,10 @@ impl Inner {
         }
     }
 
-    /// Current length of all linear memories together.
+    /// Current length of all linear memories and of the object heap together.
     pub fn memory_bytes(&self) -> u64 {
-        let memories = self.linked.module().shared.info.memories.len();
-        (0..memories).map(|memory| self.memory_length(memory)).sum()
+        let regions = self.linked.module().shared.info.layout.regions().count();
+        (0..regions).map(|memory| self.memory_length(memory)).sum()
     }
 
     pub fn memory_base(&self, memory: usize) -> *mut u8 {
@@ -313,7 +325,7 @@ impl Inner {
     }
 
     /// Lengthens a memory to `bytes`, which its reservation has room for; the new part reads as zero.
-    fn set_memory_length(&mut self, memory: usize, bytes: u64) -> std::io::Result<()> {
+    pub(super) fn set_memory_length(&mut self, memory: usize, bytes: u64) -> std::io::Result<()> {
         debug_assert!(bytes <= self.memory_layout(memory).reserved_bytes);
         let base = self.memory_base(memory);
         let accessible = (self.memory_length(memory) as usize).next_multiple_of(PAGE_BYTES);
@@ -497,7 +509,7 @@ impl Instance {
         Duration::from_nanos(self.inner().cpu_ns)
     }
 
-    /// The most linear memory, of all memories together, since the last reset.
+    /// The most linear memory, of all memories together, and object heap since the last reset.
     pub fn peak_memory_bytes(&self) -> u64 {
         self.inner().peak_memory_bytes
     }

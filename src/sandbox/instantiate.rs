@@ -60,10 +60,12 @@ impl Instance {
     ) -> Result<Instance, InstantiateError> {
         let module = linked.module();
         let info = module.info();
+        // The object heap begins empty.
         let memories: Vec<u64> = info
             .memories
             .iter()
             .map(|memory| memory.minimum_bytes())
+            .chain(info.layout.heap.map(|_| 0))
             .collect();
         // The layout has room for all, which is 4 GiB at most.
         let memory_bytes = memories.iter().sum();
@@ -83,7 +85,12 @@ impl Instance {
                 wanted_elements: table.limits.minimum,
             }));
         }
-        let mut slot = module.shared.engine.shared.slots.take()?;
+        let mut slot = module
+            .shared
+            .engine
+            .shared
+            .slots
+            .take(info.layout.is_wide())?;
         slot.clear_from(0).map_err(InstantiateError::System)?;
         for part in accessible_parts(info, &memories) {
             slot.extend_to(part.end);
@@ -104,16 +111,20 @@ impl Instance {
     }
 }
 
-/// What is accessible of an instance with memories of these lengths, from the slot's start, in whole pages: header,
-/// state and memory 0 first, then every further memory that is not empty.
+/// What is accessible of an instance with memories, and an object heap, of these lengths, from the slot's start, in
+/// whole pages: header, state and memory 0 first, then every further memory and the heap if it is not empty.
 pub(crate) fn accessible_parts<'a>(
     info: &'a ModuleInfo,
     memories: &'a [u64],
 ) -> impl Iterator<Item = Range<usize>> + 'a {
     let whole = |bytes: u64| (bytes as usize).next_multiple_of(PAGE_BYTES);
-    let first = memories.first().map_or(0, |bytes| whole(*bytes));
+    let adjoining = info.adjoining_memories();
+    let first: usize = memories[..adjoining]
+        .iter()
+        .map(|bytes| whole(*bytes))
+        .sum();
     let first = 0..HEADER_BYTES + info.layout.memory_offset as usize + first;
-    let further = memories.iter().zip(&info.layout.memories).skip(1);
+    let further = memories.iter().zip(info.layout.regions()).skip(adjoining);
     std::iter::once(first).chain(further.filter(|(bytes, _)| **bytes > 0).map(
         move |(bytes, layout)| {
             let start = HEADER_BYTES + layout.start as usize;

@@ -268,6 +268,21 @@ impl Module {
         Some(trap.kind)
     }
 
+    /// Whether an address lies in the text.
+    pub(crate) fn is_code(&self, address: usize) -> bool {
+        self.shared.text.offset_of(address).is_some()
+    }
+
+    /// Where the call that returns to an address in the text goes on with an exception: the handler's address, and the bytes from
+    /// the stack pointer it expects up to the frame pointer.
+    pub(crate) fn handler_at(&self, return_address: usize) -> Option<(usize, usize)> {
+        let offset = self.shared.text.offset_of(return_address)?;
+        let bytes = map_bytes(&self.shared.artifact);
+        let handler = self.shared.index.handler_at(bytes, offset)?;
+        let code = self.shared.text.base() + handler.code_offset as usize;
+        Some((code, handler.frame_bytes as usize))
+    }
+
     /// The wasm function that is executing at an address in the text, described for a backtrace.
     pub(crate) fn frame_at(&self, pc: usize) -> Option<Frame> {
         let trap = |offset| {

@@ -17,6 +17,7 @@
 //! A module with several memories has the contents of the others, each up to its last page that is not zero, after those
 //! of memory 0. Each is mapped to where the memory lies in the slot, which may be gigabytes further: the file has no gaps.
 //! The length of memory 0 is in the description; those of the others are words of the state, and in the description too.
+//! The object heap of a module that has one is kept as if it were its last memory.
 //!
 //! An image belongs to one artifact (its tables hold code offsets) and says so by the artifact's checksum. The file is
 //! verified before anything of it is used: description and every page, by one checksum.
@@ -256,15 +257,19 @@ pub(super) fn pages_not_zero<'a>(
 /// The parts of an instance of this image; `None` when the description does not fit the module or the file.
 fn parts(info: &ModuleInfo, description: &Description, contents: &[u8]) -> Option<Vec<Part>> {
     let memories = &description.memories;
-    if memories.len() != info.memories.len() {
+    if memories.len() != info.layout.regions().count() {
         return None;
     }
+    let adjoining = info.adjoining_memories();
     let mut lengths = Vec::with_capacity(memories.len());
-    for (index, (memory, ty)) in memories.iter().zip(&info.memories).enumerate() {
-        let layout = &info.layout.memories[index];
-        let fits = memory.bytes >= ty.minimum_bytes()
+    for (index, (memory, layout)) in memories.iter().zip(info.layout.regions()).enumerate() {
+        let (minimum_bytes, page_bytes) = match info.memories.get(index) {
+            Some(ty) => (ty.minimum_bytes(), ty.page_bytes()),
+            None => (0, PAGE_BYTES as u64),
+        };
+        let fits = memory.bytes >= minimum_bytes
             && memory.bytes <= layout.reserved_bytes
-            && memory.bytes.is_multiple_of(ty.page_bytes())
+            && memory.bytes.is_multiple_of(page_bytes)
             && memory.kept_bytes <= memory.bytes.next_multiple_of(PAGE_BYTES as u64)
             && memory.kept_bytes.is_multiple_of(PAGE_BYTES as u64);
         // The guest is held to the length that the state says.
@@ -273,16 +278,19 @@ fn parts(info: &ModuleInfo, description: &Description, contents: &[u8]) -> Optio
             let word = contents.get(at..at + 8);
             word == Some(&memory.bytes.to_le_bytes()[..])
         };
-        if !fits || (index > 0 && !is_noted()) {
+        if !fits || (index >= adjoining && !is_noted()) {
             return None;
         }
         lengths.push(memory.bytes);
     }
-    let further = memories.iter().skip(1).filter(|memory| memory.bytes > 0);
-    let kept = memories.iter().take(1).chain(further);
-    let kept = kept
-        .map(|memory| memory.kept_bytes as usize)
-        .chain(std::iter::repeat(0));
+    let further = memories.iter().skip(adjoining);
+    let further = further.filter(|memory| memory.bytes > 0);
+    let first: u64 = memories[..adjoining]
+        .iter()
+        .map(|memory| memory.kept_bytes)
+        .sum();
+    let kept =
+        std::iter::once(first as usize).chain(further.map(|memory| memory.kept_bytes as usize));
     let mut file_start = 0;
     let parts = accessible_parts(info, &lengths)
         .zip(kept)
@@ -374,7 +382,7 @@ impl Image {
         self.pages
     }
 
-    /// Length of linear memory, of all memories together, in a restored instance.
+    /// Length of linear memory, of all memories together, and of the object heap in a restored instance.
     pub fn memory_bytes(&self) -> u64 {
         self.origin.memory_bytes()
     }
@@ -384,7 +392,7 @@ impl Image {
 mod tests {
     use super::*;
     use crate::compile::info::{Limits, MemoryType};
-    use crate::layout::{InstanceLayout, MemoryRequest};
+    use crate::layout::{InstanceLayout, MemoryRequest, ObjectRequest};
 
     const PAGE: u64 = 65536;
 
@@ -404,7 +412,15 @@ mod tests {
         };
         ModuleInfo {
             memories: vec![memory(1), memory(2)],
-            layout: InstanceLayout::new([8], [], 0, 0, &[request(1), request(2)]).unwrap(),
+            layout: InstanceLayout::new(
+                [8],
+                [],
+                0,
+                0,
+                &[request(1), request(2)],
+                ObjectRequest::default(),
+            )
+            .unwrap(),
             ..ModuleInfo::default()
         }
     }

@@ -66,7 +66,8 @@ impl Image {
             }));
         }
         let module = self.linked.module();
-        let mut slot = module.shared.engine.shared.slots.take()?;
+        let wide = module.info().layout.is_wide();
+        let mut slot = module.shared.engine.shared.slots.take(wide)?;
         // What the last instance of the slot mapped goes with the mapping of the file, and here what reaches beyond: all that
         // lies between the parts is inaccessible from here on.
         slot.clear_from(origin.parts[0].file_bytes)

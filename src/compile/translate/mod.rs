@@ -12,6 +12,7 @@
 mod call;
 mod control;
 mod convert;
+mod exception;
 mod memory;
 mod numeric;
 mod reference;
@@ -85,6 +86,8 @@ pub(super) struct Translator<'a> {
     vmctx: Value,
     stack: Vec<Value>,
     frames: Vec<Frame>,
+    /// Which of the frames are those of a `try_table` with clauses.
+    try_tables: Vec<usize>,
     reachable: bool,
     /// Whether the reference that the operator at hand takes may be null: see [`reference::checked_operand`].
     operand_nullable: bool,
@@ -176,6 +179,7 @@ impl<'a> Translator<'a> {
             vmctx,
             stack: Vec::new(),
             frames: Vec::new(),
+            try_tables: Vec::new(),
             reachable: true,
             operand_nullable: true,
             locals: Vec::new(),
@@ -196,6 +200,7 @@ impl<'a> Translator<'a> {
             || numeric::translate(self, operator)
             || convert::translate(self, operator)
             || call::translate(self, operator)
+            || exception::translate(self, operator)
             || table::translate(self, operator)
             || reference::translate(self, operator)
             || simd::translate(self, operator)

@@ -13,9 +13,10 @@ use wasmparser::Operator;
 /// Of an operator that takes a reference and traps when it is null: how many operands lie above the reference.
 pub(super) fn checked_operand(operator: &Operator<'_>) -> Option<usize> {
     match operator {
-        Operator::CallRef { .. } | Operator::ReturnCallRef { .. } | Operator::RefAsNonNull => {
-            Some(0)
-        }
+        Operator::CallRef { .. }
+        | Operator::ReturnCallRef { .. }
+        | Operator::RefAsNonNull
+        | Operator::ThrowRef => Some(0),
         _ => None,
     }
 }
