@@ -163,7 +163,7 @@ mod tests {
     fn instances_and_images_leave_mappings_to_the_process() {
         for mappings in [0, 1000, 65_530, 262_144, 16 << 20] {
             let taken =
-                slots_within(mappings) * SLOT_MAPPINGS + images_within(mappings) * IMAGE_MAPPINGS;
+                places_within(mappings) * SLOT_MAPPINGS + images_within(mappings) * IMAGE_MAPPINGS;
             assert!(taken <= mappings / 10 * 9 + 10, "{taken} of {mappings}");
         }
         assert_eq!(
