@@ -525,6 +525,29 @@ fn kept_exceptions_are_frozen_restored_and_forgotten_by_a_reset() {
     assert_eq!(call(&mut instance, "kept", &[]).unwrap(), [106, 106]);
 }
 
+/// What is left in the part that is given back would be found by whoever grows the heap next.
+#[test]
+fn nothing_is_left_in_a_heap_that_grew_before_a_reset() {
+    let engine = engine();
+    let linked = linked(&engine, KEEPER, &Imports::new());
+    let mut instance = fresh(&linked);
+    call(&mut instance, "keep", &[1]).unwrap();
+    let image = freeze(&mut instance);
+    let pages_after_growing = |instance: &mut Instance| {
+        call(instance, "many", &[3_000]).unwrap();
+        freeze(instance).pages()
+    };
+    let expected = pages_after_growing(&mut restore(&image));
+    let mut instance = restore(&image);
+    for _ in 0..3 {
+        call(&mut instance, "many", &[50_000]).unwrap();
+        instance.reset(Box::new(())).unwrap();
+        assert_eq!(freeze(&mut instance).pages(), image.pages());
+        assert_eq!(pages_after_growing(&mut instance), expected);
+        instance.reset(Box::new(())).unwrap();
+    }
+}
+
 #[test]
 fn the_object_heap_counts_as_memory() {
     let engine = engine();
