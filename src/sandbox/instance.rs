@@ -6,13 +6,13 @@
 
 use super::engine::Engine;
 use super::fiber::{self, Fiber, FiberYielder};
-use super::module::Linked;
+use super::module::{Linked, Module};
 use super::os::{self, Access};
 use super::signals::Fault;
 use super::slots::Slot;
 use super::trap::{Limit, Reason, TrapKind};
 use crate::compile::info::{ConstantInstruction, ExportKind, SegmentMode};
-use crate::layout::{MemoryLayout, PAGE_BYTES, header};
+use crate::layout::{MemoryLayout, PAGE_BYTES, TABLE_ENTRY_BYTES, header};
 use std::any::Any;
 use std::ptr::{NonNull, null};
 use std::rc::Rc;
@@ -381,32 +381,48 @@ impl Inner {
         destination: u64,
         source: u64,
         count: u64,
-    ) -> Result<(), TrapKind> {
-        let module = self.linked.module().clone();
-        let info = &module.shared.info;
-        let elements = match &info.elements[segment] {
-            // A declared segment counts as dropped from the start.
-            declared if declared.mode == SegmentMode::Declared => &[][..],
-            _ if self.segment_dropped(info.layout.element_flags as usize + segment) => &[][..],
-            segment => &segment.elements[..],
-        };
-        let within = |start: u64, length: usize| {
-            start
-                .checked_add(count)
-                .is_some_and(|end| end <= length as u64)
-        };
-        if !within(source, elements.len()) || !within(destination, self.table(table).len()) {
-            return Err(TrapKind::TableOutOfBounds);
+    ) -> Result<(), Reason> {
+        let within =
+            |start: u64, length: u64| start.checked_add(count).is_some_and(|end| end <= length);
+        let length = self.table(table).len() as u64;
+        if !within(source, self.element_count(segment)) || !within(destination, length) {
+            return Err(Reason::Trap(TrapKind::TableOutOfBounds));
         }
+        let module = self.linked.module().clone();
         for offset in 0..count {
-            let entry = match elements[(source + offset) as usize][..] {
-                // What nearly every element is: a guest can ask for many at once, and the thread waits.
-                [ConstantInstruction::RefFunc(function)] => module.reference(function),
-                ref expression => self.evaluate(expression)[0],
-            };
+            let entry = self.element(&module, segment, (source + offset) as usize)?;
             self.table(table)[(destination + offset) as usize] = entry;
         }
         Ok(())
+    }
+
+    /// How many elements a segment has, none if it was dropped.
+    pub fn element_count(&self, segment: usize) -> u64 {
+        let info = &self.linked.module().shared.info;
+        match &info.elements[segment] {
+            // A declared segment counts as dropped from the start.
+            declared if declared.mode == SegmentMode::Declared => 0,
+            _ if self.segment_dropped(info.layout.element_flags as usize + segment) => 0,
+            segment => segment.elements.len() as u64,
+        }
+    }
+
+    /// The value of an element of a segment, given the instance's own module.
+    pub fn element(
+        &mut self,
+        module: &Module,
+        segment: usize,
+        index: usize,
+    ) -> Result<u64, Reason> {
+        let info = &module.shared.info;
+        if let Some(place) = info.layout.elements[segment] {
+            return Ok(*self.word(place + index as u32 * TABLE_ENTRY_BYTES as u32));
+        }
+        match info.elements[segment].elements[index][..] {
+            // What nearly every element is: a guest can ask for many at once, and the thread waits.
+            [ConstantInstruction::RefFunc(function)] => Ok(module.reference(function)),
+            ref expression => Ok(self.evaluate(expression)?[0]),
+        }
     }
 }
 

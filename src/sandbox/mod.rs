@@ -2,6 +2,7 @@
 //!
 //! Unsafe code lives here, at the thinnest possible edge of `snapshot`, and nowhere else.
 
+mod array;
 mod builtins;
 mod call;
 mod code;

@@ -8,9 +8,12 @@ use super::os::{self, Reservation};
 use super::trap::{Frame, TrapKind};
 use crate::compile::artifact::{self, Artifact, ArtifactError, ArtifactIndex};
 use crate::compile::info::{
-    ExportKind, FunctionType, HeapType, ImportKind, ModuleInfo, ReferenceType, ValueType,
+    CompositeType, ExportKind, FunctionType, HeapType, ImportKind, ModuleInfo, ReferenceType,
+    ValueType,
 };
-use crate::layout::{NULL_REFERENCE, PAGE_BYTES, function_reference};
+use crate::layout::{
+    EXTERNALIZED, I31_BIT, INTERNALIZED, NULL_REFERENCE, PAGE_BYTES, function_reference,
+};
 use std::fmt;
 use std::fs::File;
 use std::io::{self, Write};
@@ -229,10 +232,23 @@ impl Module {
                     .into_iter()
                     .any(|function| self.reference(function) == word)
         };
+        let info = &self.shared.info;
+        let is_number = |word: u64| word & I31_BIT != 0 && word <= u64::from(u32::MAX);
         match ty.heap {
             HeapType::Func => refers(&|_| true),
-            HeapType::Concrete(index) => refers(&|id| self.shared.info.is_subtype_id(id, index)),
-            HeapType::Extern => true,
+            HeapType::Concrete(index) => {
+                let types = &info.types[index as usize].composite;
+                matches!(types, CompositeType::Function(_))
+                    && refers(&|id| info.is_subtype_id(id, index))
+            }
+            // Without objects, an external reference is any word of the host's.
+            HeapType::Extern if info.layout.heap.is_none() => true,
+            HeapType::Extern => {
+                word < 1 << 62 || word & EXTERNALIZED != 0 && is_number(word & !EXTERNALIZED)
+            }
+            HeapType::Any => is_number(word) || word & (I31_BIT | INTERNALIZED) == INTERNALIZED,
+            HeapType::Eq | HeapType::I31 => is_number(word),
+            // Objects of the guest are its own.
             _ => false,
         }
     }
