@@ -1,0 +1,331 @@
+//! The engines that results are compared with: Wasmtime, whose code comes from the same code generator by another translator, and
+//! Wasmi, an interpreter, which shares neither.
+
+use crate::guest::words;
+use crate::modules::{MEMORY_BYTES_MAX, TABLE_ELEMENTS_MAX};
+use crate::values::{End, MemoryState, State, Value};
+use std::sync::LazyLock;
+
+/// An instance on another engine.
+pub trait Peer {
+    fn name(&self) -> &'static str;
+    /// Calls an export that has so many results.
+    fn call(&mut self, export: &str, arguments: &[Value], results: usize) -> End;
+    /// What these exports show, in this order.
+    fn observe(&mut self, exports: &[String]) -> State;
+}
+
+/// An instance, how instantiation ended otherwise, or that the engine does not take the module.
+pub enum Started {
+    Instance(Box<dyn Peer>),
+    Ended(End),
+    Refused(String),
+}
+
+/// Native stack of a call, as Dormouse's.
+const STACK_BYTES: usize = 1 << 20;
+
+pub mod of_wasmtime {
+    use super::*;
+    use wasmtime::{
+        Config, Engine, Error, Extern, ExternRef, Instance, Module, Ref, Store, StoreLimits,
+        StoreLimitsBuilder, Trap, Val,
+    };
+
+    /// Signals are left to Dormouse: Wasmtime checks what it would have trapped by them.
+    static ENGINE: LazyLock<Engine> = LazyLock::new(|| {
+        let mut config = Config::new();
+        config
+            .signals_based_traps(false)
+            .memory_reservation(1 << 20)
+            .memory_guard_size(0)
+            .max_wasm_stack(STACK_BYTES)
+            .memory_init_cow(false)
+            .wasm_tail_call(true)
+            .wasm_multi_memory(true)
+            .wasm_memory64(true)
+            .wasm_wide_arithmetic(true)
+            .wasm_custom_page_sizes(true)
+            .wasm_function_references(true)
+            .wasm_gc(true)
+            .wasm_exceptions(true)
+            .wasm_relaxed_simd(true)
+            .wasm_extended_const(true);
+        Engine::new(&config).expect("a configuration of this machine")
+    });
+
+    struct Guest {
+        store: Store<StoreLimits>,
+        instance: Instance,
+    }
+
+    pub fn start(wasm: &[u8]) -> Started {
+        let module = match Module::new(&ENGINE, wasm) {
+            Ok(module) => module,
+            Err(error) => return Started::Refused(format!("{error:?}")),
+        };
+        let limits = StoreLimitsBuilder::new()
+            .memory_size(MEMORY_BYTES_MAX as usize)
+            .table_elements(TABLE_ELEMENTS_MAX as usize)
+            .memories(100)
+            .tables(100)
+            .build();
+        let mut store = Store::new(&ENGINE, limits);
+        store.limiter(|limits| limits);
+        match Instance::new(&mut store, &module, &[]) {
+            Ok(instance) => Started::Instance(Box::new(Guest { store, instance })),
+            Err(error) => Started::Ended(end(&error)),
+        }
+    }
+
+    fn end(error: &Error) -> End {
+        match error.downcast_ref::<Trap>() {
+            Some(trap) => End::of_trap(&trap.to_string()),
+            None => End::Limited(format!("{error:?}")),
+        }
+    }
+
+    impl Guest {
+        fn to_val(&mut self, value: Value) -> Val {
+            match value {
+                Value::I32(value) => Val::I32(value as i32),
+                Value::I64(value) => Val::I64(value as i64),
+                Value::F32(bits) => Val::F32(bits),
+                Value::F64(bits) => Val::F64(bits),
+                Value::V128(value) => Val::V128(value.into()),
+                Value::Function(_) | Value::Reference(_) => Val::FuncRef(None),
+                Value::Extern(number) => Val::ExternRef(number.map(|number| {
+                    ExternRef::new(&mut self.store, number).expect("room in the heap")
+                })),
+            }
+        }
+
+        fn of_extern(&self, reference: Option<wasmtime::Rooted<ExternRef>>) -> Value {
+            Value::Extern(reference.map(|reference| {
+                let data = reference.data(&self.store).ok().flatten();
+                *data
+                    .and_then(|data| data.downcast_ref::<u32>())
+                    .expect("a number of ours")
+            }))
+        }
+
+        fn to_value(&self, value: Val) -> Value {
+            match value {
+                Val::I32(value) => Value::I32(value as u32),
+                Val::I64(value) => Value::I64(value as u64),
+                Val::F32(bits) => Value::F32(bits),
+                Val::F64(bits) => Value::F64(bits),
+                Val::V128(value) => Value::V128(value.as_u128()),
+                Val::FuncRef(function) => Value::Function(function.is_some()),
+                Val::ExternRef(reference) => self.of_extern(reference),
+                Val::AnyRef(reference) => Value::Reference(reference.is_some()),
+                Val::ExnRef(reference) => Value::Reference(reference.is_some()),
+                _ => Value::Reference(false),
+            }
+        }
+    }
+
+    impl Peer for Guest {
+        fn name(&self) -> &'static str {
+            "Wasmtime"
+        }
+
+        fn call(&mut self, export: &str, arguments: &[Value], results: usize) -> End {
+            let function = self
+                .instance
+                .get_func(&mut self.store, export)
+                .expect("the exports are the module's");
+            let arguments: Vec<Val> = arguments.iter().map(|value| self.to_val(*value)).collect();
+            let mut returned = vec![Val::I32(0); results];
+            match function.call(&mut self.store, &arguments, &mut returned) {
+                Ok(()) => End::Returned(
+                    returned
+                        .into_iter()
+                        .map(|value| self.to_value(value))
+                        .collect(),
+                ),
+                Err(error) => end(&error),
+            }
+        }
+
+        fn observe(&mut self, exports: &[String]) -> State {
+            let mut seen = State::default();
+            for name in exports {
+                match self.instance.get_export(&mut self.store, name) {
+                    Some(Extern::Memory(memory)) => {
+                        let bytes = memory.data(&self.store);
+                        seen.memories
+                            .push(MemoryState::new(bytes.len() as u64, bytes));
+                    }
+                    Some(Extern::Global(global)) => {
+                        let value = global.get(&mut self.store);
+                        let value = self.to_value(value);
+                        seen.globals.push(value);
+                    }
+                    Some(Extern::Table(table)) => {
+                        let entries = (0..table.size(&self.store))
+                            .map(|index| match table.get(&mut self.store, index) {
+                                Some(Ref::Func(function)) => Value::Function(function.is_some()),
+                                Some(Ref::Extern(reference)) => self.of_extern(reference),
+                                Some(reference) => Value::Reference(!reference.is_null()),
+                                None => Value::Reference(false),
+                            })
+                            .collect();
+                        seen.tables.push(entries);
+                    }
+                    _ => {}
+                }
+            }
+            seen
+        }
+    }
+}
+
+pub mod of_wasmi {
+    use super::*;
+    use wasmi::{
+        Config, Engine, Error, Extern, ExternRef, Instance, Module, Ref, Store, StoreLimits,
+        StoreLimitsBuilder, Val,
+    };
+
+    static ENGINE: LazyLock<Engine> = LazyLock::new(|| {
+        let mut config = Config::default();
+        config
+            .wasm_tail_call(true)
+            .wasm_multi_memory(true)
+            .wasm_memory64(true)
+            .wasm_wide_arithmetic(true)
+            .wasm_custom_page_sizes(true)
+            .wasm_extended_const(true)
+            .set_max_recursion_depth(1 << 20)
+            .set_max_stack_height(16 << 20);
+        Engine::new(&config)
+    });
+
+    struct Guest {
+        store: Store<StoreLimits>,
+        instance: Instance,
+    }
+
+    pub fn start(wasm: &[u8]) -> Started {
+        let module = match Module::new(&ENGINE, wasm) {
+            Ok(module) => module,
+            Err(error) => return Started::Refused(error.to_string()),
+        };
+        let limits = StoreLimitsBuilder::new()
+            .memory_size(MEMORY_BYTES_MAX as usize)
+            .table_elements(TABLE_ELEMENTS_MAX as usize)
+            .memories(100)
+            .tables(100)
+            .build();
+        let mut store = Store::new(&ENGINE, limits);
+        store.limiter(|limits| limits);
+        match Instance::new(&mut store, &module, &[]) {
+            Ok(instance) => Started::Instance(Box::new(Guest { store, instance })),
+            Err(error) => Started::Ended(end(&error)),
+        }
+    }
+
+    fn end(error: &Error) -> End {
+        match error.as_trap_code() {
+            Some(wasmi::TrapCode::GrowthOperationLimited | wasmi::TrapCode::OutOfFuel) | None => {
+                // Segments that do not fit are errors of their own kind here.
+                let message = error.to_string();
+                match crate::values::trap_class(&message) {
+                    "other" => End::Limited(message),
+                    _ => End::of_trap(&message),
+                }
+            }
+            Some(code) => End::of_trap(code.trap_message()),
+        }
+    }
+
+    impl Guest {
+        fn to_val(&mut self, value: Value) -> Val {
+            match value {
+                Value::I32(value) => Val::I32(value as i32),
+                Value::I64(value) => Val::I64(value as i64),
+                Value::F32(bits) => Val::F32(wasmi::F32::from_bits(bits)),
+                Value::F64(bits) => Val::F64(wasmi::F64::from_bits(bits)),
+                Value::V128(value) => Val::V128(value.into()),
+                Value::Function(_) | Value::Reference(_) => Val::FuncRef(Ref::Null),
+                Value::Extern(None) => Val::ExternRef(Ref::Null),
+                Value::Extern(Some(number)) => {
+                    Val::ExternRef(Ref::Val(ExternRef::new(&mut self.store, number)))
+                }
+            }
+        }
+
+        fn to_value(&self, value: &Val) -> Value {
+            match value {
+                Val::I32(value) => Value::I32(*value as u32),
+                Val::I64(value) => Value::I64(*value as u64),
+                Val::F32(value) => Value::F32(value.to_bits()),
+                Val::F64(value) => Value::F64(value.to_bits()),
+                Val::V128(value) => Value::V128(value.as_u128()),
+                Val::FuncRef(function) => Value::Function(!function.is_null()),
+                Val::ExternRef(reference) => Value::Extern(reference.val().map(|reference| {
+                    *reference
+                        .data(&self.store)
+                        .downcast_ref::<u32>()
+                        .expect("a number of ours")
+                })),
+            }
+        }
+    }
+
+    impl Peer for Guest {
+        fn name(&self) -> &'static str {
+            "Wasmi"
+        }
+
+        fn call(&mut self, export: &str, arguments: &[Value], results: usize) -> End {
+            let function = self
+                .instance
+                .get_func(&self.store, export)
+                .expect("the exports are the module's");
+            let arguments: Vec<Val> = arguments.iter().map(|value| self.to_val(*value)).collect();
+            let mut returned = vec![Val::I32(0); results];
+            match function.call(&mut self.store, &arguments, &mut returned) {
+                Ok(()) => {
+                    End::Returned(returned.iter().map(|value| self.to_value(value)).collect())
+                }
+                Err(error) => end(&error),
+            }
+        }
+
+        fn observe(&mut self, exports: &[String]) -> State {
+            let mut seen = State::default();
+            for name in exports {
+                match self.instance.get_export(&self.store, name) {
+                    Some(Extern::Memory(memory)) => {
+                        let bytes = memory.data(&self.store);
+                        seen.memories
+                            .push(MemoryState::new(bytes.len() as u64, bytes));
+                    }
+                    Some(Extern::Global(global)) => {
+                        let value = global.get(&self.store);
+                        seen.globals.push(self.to_value(&value));
+                    }
+                    Some(Extern::Table(table)) => {
+                        let entries = (0..table.size(&self.store))
+                            .filter_map(|index| table.get(&self.store, index))
+                            .map(|value| self.to_value(&value))
+                            .collect();
+                        seen.tables.push(entries);
+                    }
+                    _ => {}
+                }
+            }
+            seen
+        }
+    }
+}
+
+/// Arguments in a form that tells which call went wrong.
+pub fn describe(export: &str, arguments: &[Value]) -> String {
+    format!(
+        "{export:?} called with {arguments:x?} (words {:x?})",
+        words(arguments)
+    )
+}

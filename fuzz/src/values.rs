@@ -1,0 +1,221 @@
+//! Values, ends of calls and states in terms that every engine can be asked for, so that they can be compared.
+
+use crate::random::Random;
+use dormouse::compile::info::{FunctionType, ValueType};
+
+/// A value as all engines see it. References to functions are told apart by whether they are null and no further: each engine
+/// has names of its own for them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Value {
+    I32(u32),
+    I64(u64),
+    /// By its bits.
+    F32(u32),
+    /// By its bits.
+    F64(u64),
+    V128(u128),
+    /// Whether there is a function.
+    Function(bool),
+    /// The host's number, or null.
+    Extern(Option<u32>),
+    /// A reference of another type, and whether there is something.
+    Reference(bool),
+}
+
+impl Value {
+    /// The value of this type whose words are these, as [`dormouse::Instance::call`] has them.
+    pub fn from_words(ty: ValueType, words: &[u64]) -> Value {
+        let word = words[0];
+        match ty {
+            ValueType::I32 => Value::I32(word as u32),
+            ValueType::I64 => Value::I64(word),
+            ValueType::F32 => Value::F32(word as u32),
+            ValueType::F64 => Value::F64(word),
+            ValueType::V128 => Value::V128(u128::from(words[1]) << 64 | u128::from(word)),
+            ValueType::FuncRef => Value::Function(word != 0),
+            ValueType::ExternRef => Value::Extern((word as u32).checked_sub(1)),
+        }
+    }
+
+    /// The words of an argument. Of functions only null can be passed.
+    pub fn words(self) -> Vec<u64> {
+        match self {
+            Value::I32(value) | Value::F32(value) => vec![value.into()],
+            Value::I64(value) | Value::F64(value) => vec![value],
+            Value::V128(value) => vec![value as u64, (value >> 64) as u64],
+            Value::Function(_) | Value::Reference(_) => vec![0],
+            Value::Extern(number) => vec![number.map_or(0, |number| u64::from(number) + 1)],
+        }
+    }
+
+    /// A list of values from their words.
+    pub fn list(types: &[ValueType], mut words: &[u64]) -> Vec<Value> {
+        types
+            .iter()
+            .map(|ty| {
+                let (own, rest) = words.split_at(ty.words());
+                words = rest;
+                Value::from_words(*ty, own)
+            })
+            .collect()
+    }
+
+    /// An argument of this type.
+    pub fn arbitrary(ty: ValueType, random: &mut Random) -> Value {
+        const SINGLES: [f32; 8] = [
+            0.0,
+            -0.0,
+            1.5,
+            -1e10,
+            f32::MAX,
+            f32::INFINITY,
+            2147483648.0,
+            f32::NAN,
+        ];
+        const DOUBLES: [f64; 8] = [
+            0.0,
+            -0.0,
+            1.5,
+            -1e10,
+            9223372036854775808.0,
+            f64::INFINITY,
+            4294967296.0,
+            f64::NAN,
+        ];
+        match ty {
+            ValueType::I32 => Value::I32(random.interesting() as u32),
+            ValueType::I64 => Value::I64(random.interesting()),
+            ValueType::F32 if random.chance(2) => Value::F32(random.pick(&SINGLES).to_bits()),
+            ValueType::F32 => Value::F32(random.next() as u32),
+            ValueType::F64 if random.chance(2) => Value::F64(random.pick(&DOUBLES).to_bits()),
+            ValueType::F64 => Value::F64(random.next()),
+            ValueType::V128 => Value::V128(
+                u128::from(random.interesting()) << 64 | u128::from(random.interesting()),
+            ),
+            ValueType::FuncRef => Value::Function(false),
+            ValueType::ExternRef if random.chance(2) => Value::Extern(None),
+            ValueType::ExternRef => Value::Extern(Some(random.below(5) as u32)),
+        }
+    }
+
+    /// Arguments for a function of this type.
+    pub fn arguments(ty: &FunctionType, random: &mut Random) -> Vec<Value> {
+        let parameters = ty.parameters.iter();
+        parameters.map(|ty| Value::arbitrary(*ty, random)).collect()
+    }
+}
+
+/// How a call ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum End {
+    Returned(Vec<Value>),
+    /// The kind of trap, in the words of [`trap_class`].
+    Trapped(String),
+    /// The native stack, of which every engine has its own length: nothing can be said of what comes after.
+    StackExhausted,
+    /// A limit of the embedder's.
+    Limited(String),
+}
+
+impl End {
+    /// An end by the message of a trap.
+    pub fn of_trap(message: &str) -> End {
+        match trap_class(message) {
+            "stack" => End::StackExhausted,
+            class => End::Trapped(class.to_owned()),
+        }
+    }
+
+    /// Whether two engines agree. A guest that ran into a limit and then trapped is told of the limit by one of them.
+    pub fn agrees(&self, other: &End) -> bool {
+        match (self, other) {
+            (End::Limited(_), End::Trapped(_)) | (End::Trapped(_), End::Limited(_)) => true,
+            _ => self == other,
+        }
+    }
+}
+
+/// The kind of trap that a message is about; the engines' messages are those of the official tests with words added. An index
+/// beyond a table is one kind, whether an element was to be called or read.
+pub fn trap_class(message: &str) -> &'static str {
+    const CLASSES: [(&str, &str); 17] = [
+        ("unreachable", "unreachable"),
+        ("out of bounds memory", "memory"),
+        ("out of bounds table", "table"),
+        ("undefined element", "table"),
+        ("uninitialized element", "null call"),
+        ("indirect call type mismatch", "signature"),
+        ("integer overflow", "overflow"),
+        ("divide by zero", "division"),
+        ("invalid conversion", "conversion"),
+        ("stack exhausted", "stack"),
+        ("unaligned atomic", "unaligned"),
+        ("expected shared memory", "not shared"),
+        ("atomic wait on non-shared", "not shared"),
+        ("null", "null reference"),
+        ("out of bounds array", "array"),
+        ("cast failure", "cast"),
+        ("allocation size", "allocation"),
+    ];
+    let class = CLASSES.iter().find(|(words, _)| message.contains(words));
+    class.map_or("other", |(_, class)| class)
+}
+
+/// A linear memory: its length and its bytes up to the last that is not zero.
+#[derive(Clone, PartialEq, Eq)]
+pub struct MemoryState {
+    pub bytes: u64,
+    pub contents: Vec<u8>,
+}
+
+impl MemoryState {
+    pub fn new(bytes: u64, contents: &[u8]) -> MemoryState {
+        let used = contents.iter().rposition(|byte| *byte != 0);
+        MemoryState {
+            bytes,
+            contents: contents[..used.map_or(0, |last| last + 1)].to_vec(),
+        }
+    }
+}
+
+/// What a module's exports show of an instance, in the order of the exports.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct State {
+    pub memories: Vec<MemoryState>,
+    pub globals: Vec<Value>,
+    pub tables: Vec<Vec<Value>>,
+}
+
+impl State {
+    /// Where two states differ, if they do.
+    pub fn difference(&self, other: &State) -> Option<String> {
+        for (index, (one, two)) in self.memories.iter().zip(&other.memories).enumerate() {
+            if one.bytes != two.bytes {
+                return Some(format!(
+                    "exported memory {index} has {} and {} bytes",
+                    one.bytes, two.bytes
+                ));
+            }
+            let longer = one.contents.len().max(two.contents.len());
+            let byte = |state: &MemoryState, at| state.contents.get(at).copied().unwrap_or(0);
+            if let Some(at) = (0..longer).find(|at| byte(one, *at) != byte(two, *at)) {
+                return Some(format!(
+                    "exported memory {index} has {:#04x} and {:#04x} at {at:#x}",
+                    byte(one, at),
+                    byte(two, at)
+                ));
+            }
+        }
+        for (index, (one, two)) in self.globals.iter().zip(&other.globals).enumerate() {
+            if one != two {
+                return Some(format!("exported global {index} is {one:x?} and {two:x?}"));
+            }
+        }
+        for (index, (one, two)) in self.tables.iter().zip(&other.tables).enumerate() {
+            if one != two {
+                return Some(format!("exported table {index} is {one:?} and {two:?}"));
+            }
+        }
+        (self != other).then(|| "there are more exports in one than in the other".to_owned())
+    }
+}
