@@ -231,10 +231,6 @@ fn unsupported_proposals_are_named() {
         ("(module (memory 1 1 shared))", "threads"),
         ("(module (tag))", "exception handling"),
         ("(module (type (struct)))", "garbage collection"),
-        (
-            "(module (func (param (ref func))))",
-            "typed function references",
-        ),
     ];
     for (wat, name) in refused {
         match error_of(wat) {

@@ -466,7 +466,7 @@ fn function_references_that_are_none() {
     let mut imports = Imports::new();
     let funcref = dormouse::compile::info::FunctionType {
         parameters: vec![dormouse::compile::info::ValueType::I64],
-        results: vec![dormouse::compile::info::ValueType::FuncRef],
+        results: vec![dormouse::compile::info::ValueType::FUNCREF],
     };
     // Gives back as a reference whatever number it is given.
     imports.define_untyped("host", "forge", funcref, std::rc::Rc::new(|_, _| Ok(())));
@@ -494,6 +494,57 @@ fn function_references_that_are_none() {
         assert!(matches!(reason, Reason::HostPanic(_)), "{reason:?}");
     }
     assert_eq!(call(&mut instance, "run", &[one]).unwrap(), [1]);
+}
+
+#[test]
+fn function_references_of_another_type_or_null_where_none_may_be() {
+    use dormouse::compile::info::{FunctionType, HeapType, ReferenceType, ValueType};
+    let engine = engine();
+    let mut imports = Imports::new();
+    let give = FunctionType {
+        parameters: vec![ValueType::I64],
+        results: vec![ValueType::Reference(ReferenceType {
+            nullable: false,
+            heap: HeapType::Concrete(0),
+        })],
+    };
+    imports.define_untyped("host", "give", give, std::rc::Rc::new(|_, _| Ok(())));
+    let wat = r#"(module
+        (type $one (func (result i32))) (type $two (func (param i64) (result i32)))
+        (type $again (func (result i32)))
+        (import "host" "give" (func $give (param i64) (result (ref $again))))
+        (func $one (export "one") (type $one) (i32.const 1))
+        (func $two (export "two") (type $two) (i32.wrap_i64 (local.get 0)))
+        (elem declare func $one $two)
+        (func (export "get one") (result (ref $one)) (ref.func $one))
+        (func (export "get two") (result funcref) (ref.func $two))
+        (func (export "run") (param (ref $one)) (result i32) (call_ref $one (local.get 0)))
+        (func (export "run null") (param (ref null $one)) (result i32) (call_ref $one (local.get 0)))
+        (func (export "give") (param i64) (result i32) (call_ref $again (call $give (local.get 0)))))"#;
+    let mut instance = fresh(&linked(&engine, wat, &imports));
+    let one = call(&mut instance, "get one", &[]).unwrap()[0];
+    let two = call(&mut instance, "get two", &[]).unwrap()[0];
+    for name in ["run", "run null", "give"] {
+        assert_eq!(call(&mut instance, name, &[one]).unwrap(), [1], "{name}");
+    }
+    let null = Reason::Trap(TrapKind::NullFunctionReference);
+    assert_eq!(trap_of(call(&mut instance, "run null", &[0])), null);
+    // The right code with the wrong type, the right type with the wrong code, and null where the code does not ask.
+    let mixed = two & 0xffff_ffff | one >> 32 << 32;
+    for (name, word) in [
+        ("run", 0),
+        ("run", two),
+        ("run", mixed),
+        ("run null", two),
+        ("run null", mixed),
+    ] {
+        let refused = catch_unwind(AssertUnwindSafe(|| call(&mut instance, name, &[word])));
+        assert!(refused.is_err(), "{name} {word:#x}");
+    }
+    for word in [0, two, mixed] {
+        let reason = trap_of(call(&mut instance, "give", &[word]));
+        assert!(matches!(reason, Reason::HostPanic(_)), "{reason:?}");
+    }
 }
 
 #[test]

@@ -13,11 +13,7 @@ fn ensure(holds: bool, what: &'static str) -> Check {
 
 /// Checks every index, range and count against the others and against the text and data of the artifact.
 pub(super) fn module_info(info: &ModuleInfo, text_bytes: u64, data_bytes: u64) -> Check {
-    ensure(
-        info.signature_ids.len() == info.types.len(),
-        "types without signature ids",
-    )?;
-    ensure(!info.signature_ids.contains(&0), "a signature id of 0")?;
+    types(info)?;
     functions(info, text_bytes)?;
     imports(info)?;
     layout(info)?;
@@ -74,10 +70,62 @@ pub(super) fn module_info(info: &ModuleInfo, text_bytes: u64, data_bytes: u64) -
     Ok(())
 }
 
+fn types(info: &ModuleInfo) -> Check {
+    ensure(
+        info.signature_ids.len() == info.types.len() && info.subtype_ids.len() == info.types.len(),
+        "types without signature ids",
+    )?;
+    ensure(!info.signature_ids.contains(&0), "a signature id of 0")?;
+    let value = |ty: &ValueType| match ty {
+        ValueType::Reference(ty) => reference(info, *ty),
+        _ => Ok(()),
+    };
+    let field = |ty: &FieldType| match &ty.storage {
+        StorageType::Value(ty) => value(ty),
+        StorageType::I8 | StorageType::I16 => Ok(()),
+    };
+    for (index, ty) in info.types.iter().enumerate() {
+        ensure(
+            (ty.group as usize) <= index
+                && ty
+                    .supertype
+                    .is_none_or(|supertype| (supertype as usize) < index),
+            "a type before what it is made of",
+        )?;
+        match &ty.composite {
+            CompositeType::Function(ty) => {
+                ty.parameters
+                    .iter()
+                    .chain(&ty.results)
+                    .try_for_each(value)?;
+            }
+            CompositeType::Struct(fields) => fields.iter().try_for_each(field)?,
+            CompositeType::Array(element) => field(element)?,
+        }
+    }
+    info.globals.iter().try_for_each(|ty| value(&ty.value))?;
+    info.tables
+        .iter()
+        .try_for_each(|ty| reference(info, ty.element))
+}
+
+fn reference(info: &ModuleInfo, ty: ReferenceType) -> Check {
+    match ty.heap {
+        HeapType::Concrete(index) => ensure(is_index(index, &info.types), "a reference to no type"),
+        _ => Ok(()),
+    }
+}
+
+/// Whether there is a function type of this index.
+fn is_signature(info: &ModuleInfo, index: u32) -> bool {
+    let ty = info.types.get(index as usize);
+    ty.is_some_and(|ty| matches!(ty.composite, CompositeType::Function(_)))
+}
+
 fn functions(info: &ModuleInfo, text_bytes: u64) -> Check {
     for function in &info.functions {
         ensure(
-            is_index(function.type_index, &info.types),
+            is_signature(info, function.type_index),
             "a function of no type",
         )?;
         ensure(
@@ -90,7 +138,7 @@ fn functions(info: &ModuleInfo, text_bytes: u64) -> Check {
         )?;
     }
     for (ty, code_offset) in &info.trampolines {
-        ensure(is_index(*ty, &info.types), "a trampoline of no type")?;
+        ensure(is_signature(info, *ty), "a trampoline of no type")?;
         ensure(
             u64::from(*code_offset) < text_bytes,
             "a trampoline beyond the text",

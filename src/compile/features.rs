@@ -7,7 +7,7 @@ use super::error::CompileError;
 use wasmparser::{Validator, WasmFeatures};
 
 /// WebAssembly 2.0 with extended constant expressions, tail calls, relaxed SIMD, wide arithmetic, multiple
-/// memories, memories and tables with 64-bit indexes, and custom page sizes.
+/// memories, memories and tables with 64-bit indexes, custom page sizes, and typed function references.
 pub(super) const SUPPORTED: WasmFeatures = WasmFeatures::WASM2
     .union(WasmFeatures::EXTENDED_CONST)
     .union(WasmFeatures::TAIL_CALL)
@@ -15,10 +15,11 @@ pub(super) const SUPPORTED: WasmFeatures = WasmFeatures::WASM2
     .union(WasmFeatures::WIDE_ARITHMETIC)
     .union(WasmFeatures::MULTI_MEMORY)
     .union(WasmFeatures::MEMORY64)
-    .union(WasmFeatures::CUSTOM_PAGE_SIZES);
+    .union(WasmFeatures::CUSTOM_PAGE_SIZES)
+    .union(WasmFeatures::FUNCTION_REFERENCES);
 
 /// Proposals that are recognised in order to be refused by name.
-const PROPOSALS: [(WasmFeatures, &str); 12] = [
+const PROPOSALS: [(WasmFeatures, &str); 11] = [
     (WasmFeatures::THREADS, "the threads proposal"),
     (
         WasmFeatures::SHARED_EVERYTHING_THREADS.union(WasmFeatures::THREADS),
@@ -28,10 +29,6 @@ const PROPOSALS: [(WasmFeatures, &str); 12] = [
     (
         WasmFeatures::LEGACY_EXCEPTIONS,
         "the legacy exception handling proposal",
-    ),
-    (
-        WasmFeatures::FUNCTION_REFERENCES,
-        "the typed function references proposal",
     ),
     (
         WasmFeatures::GC.union(WasmFeatures::FUNCTION_REFERENCES),

@@ -2,69 +2,10 @@
 //!
 //! The words are those of the WebAssembly specification, section "Structure". Index spaces count imports first.
 
+pub use super::types::*;
+
 use crate::layout::{InstanceLayout, WASM_PAGE_BYTES};
 use serde::{Deserialize, Serialize};
-
-/// The type of a value.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub enum ValueType {
-    I32,
-    I64,
-    F32,
-    F64,
-    V128,
-    FuncRef,
-    ExternRef,
-}
-
-impl ValueType {
-    /// 64-bit words a value of this type takes in a call from or to the host.
-    pub const fn words(self) -> usize {
-        match self {
-            ValueType::V128 => 2,
-            _ => 1,
-        }
-    }
-}
-
-impl std::fmt::Display for ValueType {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(match self {
-            ValueType::I32 => "i32",
-            ValueType::I64 => "i64",
-            ValueType::F32 => "f32",
-            ValueType::F64 => "f64",
-            ValueType::V128 => "v128",
-            ValueType::FuncRef => "funcref",
-            ValueType::ExternRef => "externref",
-        })
-    }
-}
-
-/// The type of a function.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub struct FunctionType {
-    pub parameters: Vec<ValueType>,
-    pub results: Vec<ValueType>,
-}
-
-impl std::fmt::Display for FunctionType {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let list = |types: &[ValueType]| {
-            types
-                .iter()
-                .map(ValueType::to_string)
-                .collect::<Vec<_>>()
-                .join(" ")
-        };
-        write!(
-            f,
-            "({}) -> ({})",
-            list(&self.parameters),
-            list(&self.results)
-        )
-    }
-}
 
 /// The limits of a memory (in wasm pages) or a table (in elements).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -122,7 +63,7 @@ pub struct GlobalType {
 /// The type of a table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TableType {
-    pub element: ValueType,
+    pub element: ReferenceType,
     pub limits: Limits,
     /// Whether indexes into it are 64 bits wide.
     pub index64: bool,
@@ -217,9 +158,12 @@ pub struct FunctionInfo {
 /// Everything the sandbox needs to know of a compiled module, besides its machine code.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct ModuleInfo {
-    pub types: Vec<FunctionType>,
-    /// The signature id of each type: equal for structurally equal types, never 0.
+    pub types: Vec<DefinedType>,
+    /// The signature id of each type: equal for equal types, never 0. The subtypes of a type have ids that follow its own
+    /// without a gap.
     pub signature_ids: Vec<u32>,
+    /// How many ids, from its own on, are those of subtypes of each type; a type is its own subtype.
+    pub subtype_ids: Vec<u32>,
     pub imports: Vec<Import>,
     pub exports: Vec<Export>,
     pub functions: Vec<FunctionInfo>,
@@ -267,6 +211,23 @@ impl ModuleInfo {
 
     /// The type of a function by its index.
     pub fn function_type(&self, function: u32) -> &FunctionType {
-        &self.types[self.functions[function as usize].type_index as usize]
+        self.signature(self.functions[function as usize].type_index)
+    }
+
+    /// The function type of this index.
+    ///
+    /// # Panics
+    /// When it is a type of structs or arrays.
+    pub fn signature(&self, type_index: u32) -> &FunctionType {
+        match &self.types[type_index as usize].composite {
+            CompositeType::Function(ty) => ty,
+            other => panic!("type {type_index} is no function's: {other:?}"),
+        }
+    }
+
+    /// Whether a signature id is that of a type or of a subtype of it.
+    pub fn is_subtype_id(&self, signature_id: u32, of: u32) -> bool {
+        let first = self.signature_ids[of as usize];
+        signature_id.wrapping_sub(first) < self.subtype_ids[of as usize]
     }
 }

@@ -17,6 +17,8 @@ mod native;
 mod parse;
 mod translate;
 pub mod trap;
+mod type_section;
+pub mod types;
 
 pub use error::CompileError;
 pub use native::CompiledFunction;

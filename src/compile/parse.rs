@@ -7,13 +7,13 @@ use super::CompileOptions;
 use super::error::CompileError;
 use super::features;
 use super::info::*;
+use super::type_section::Types;
 use crate::layout::{InstanceLayout, MemoryRequest, WASM_PAGE_BYTES};
 use std::borrow::Cow;
-use std::collections::HashMap;
 use wasmparser::{
     ConstExpr, DataKind, ElementItems, ElementKind, ExternalKind, FuncToValidate, FunctionBody,
-    KnownCustom, Name, Operator, Parser, Payload, RefType, TableInit, TypeRef, ValType,
-    ValidPayload, Validator, ValidatorResources,
+    KnownCustom, Name, Operator, Parser, Payload, TableInit, TypeRef, ValidPayload, Validator,
+    ValidatorResources,
 };
 
 /// The most bytes a module may have: offsets into it are 32 bits wide in the artifact.
@@ -55,6 +55,7 @@ pub(super) fn parse<'a>(
             names: Vec::new(),
             data: Vec::new(),
         },
+        types: Types::default(),
         data_bytes: 0,
         import_error: None,
     };
@@ -77,6 +78,7 @@ pub(super) fn parse<'a>(
 
 struct ModuleReader<'a> {
     module: Module<'a>,
+    types: Types,
     data_bytes: u64,
     /// The first import that is not a function. Reported once the module is known to be valid.
     import_error: Option<CompileError>,
@@ -92,28 +94,24 @@ impl<'a> ModuleReader<'a> {
             if let ValidPayload::Func(validator, body) = validator.payload(&payload)? {
                 self.module.bodies.push(Body { validator, body });
             }
-            self.payload(payload)?;
+            match payload {
+                Payload::TypeSection(section) => {
+                    let validated = validator.types(0).expect("within a module");
+                    self.types = Types::read(section, validated)?;
+                }
+                payload => self.payload(payload)?,
+            }
         }
+        let (info, types) = (&mut self.module.info, std::mem::take(&mut self.types));
+        info.types = types.defined;
+        info.signature_ids = types.signature_ids;
+        info.subtype_ids = types.subtype_ids;
         Ok(())
     }
 
     fn payload(&mut self, payload: Payload<'a>) -> wasmparser::Result<()> {
         let info = &mut self.module.info;
         match payload {
-            Payload::TypeSection(types) => {
-                let mut ids = HashMap::new();
-                for ty in types.into_iter_err_on_gc_types() {
-                    let ty = ty?;
-                    let ty = FunctionType {
-                        parameters: ty.params().iter().map(|ty| value_type(*ty)).collect(),
-                        results: ty.results().iter().map(|ty| value_type(*ty)).collect(),
-                    };
-                    let next = ids.len() as u32 + 1;
-                    info.signature_ids
-                        .push(*ids.entry(ty.clone()).or_insert(next));
-                    info.types.push(ty);
-                }
-            }
             Payload::ImportSection(imports) => {
                 for import in imports.into_imports_with_offsets() {
                     let (offset, import) = import?;
@@ -132,7 +130,7 @@ impl<'a> ModuleReader<'a> {
             Payload::TableSection(tables) => {
                 for table in tables {
                     let table = table?;
-                    info.tables.push(table_type(table.ty));
+                    info.tables.push(table_type(&self.types, table.ty));
                     info.table_initializers.push(match table.init {
                         TableInit::RefNull => None,
                         TableInit::Expr(expression) => Some(constant_expression(&expression)?),
@@ -147,7 +145,7 @@ impl<'a> ModuleReader<'a> {
             Payload::GlobalSection(globals) => {
                 for global in globals {
                     let global = global?;
-                    info.globals.push(global_type(global.ty));
+                    info.globals.push(global_type(&self.types, global.ty));
                     info.global_initializers
                         .push(constant_expression(&global.init_expr)?);
                 }
@@ -242,7 +240,7 @@ impl<'a> ModuleReader<'a> {
                 (ImportKind::Function { type_index }, None)
             }
             TypeRef::Table(ty) => {
-                let ty = table_type(ty);
+                let ty = table_type(&self.types, ty);
                 info.tables.push(ty);
                 (ImportKind::Table(ty), Some("table"))
             }
@@ -252,7 +250,7 @@ impl<'a> ModuleReader<'a> {
                 (ImportKind::Memory(ty), Some("memory"))
             }
             TypeRef::Global(ty) => {
-                let ty = global_type(ty);
+                let ty = global_type(&self.types, ty);
                 info.globals.push(ty);
                 info.imported_globals += 1;
                 (ImportKind::Global(ty), Some("global"))
@@ -392,30 +390,9 @@ impl<'a> Module<'a> {
     }
 }
 
-pub(super) fn value_type(ty: ValType) -> ValueType {
-    match ty {
-        ValType::I32 => ValueType::I32,
-        ValType::I64 => ValueType::I64,
-        ValType::F32 => ValueType::F32,
-        ValType::F64 => ValueType::F64,
-        ValType::V128 => ValueType::V128,
-        ValType::Ref(ty) => reference_type(ty),
-    }
-}
-
-fn reference_type(ty: RefType) -> ValueType {
-    if ty == RefType::FUNCREF {
-        ValueType::FuncRef
-    } else if ty == RefType::EXTERNREF {
-        ValueType::ExternRef
-    } else {
-        unreachable!("validated away: reference type {ty:?}")
-    }
-}
-
-fn table_type(ty: wasmparser::TableType) -> TableType {
+fn table_type(types: &Types, ty: wasmparser::TableType) -> TableType {
     TableType {
-        element: reference_type(ty.element_type),
+        element: types.reference(ty.element_type),
         limits: Limits {
             minimum: ty.initial,
             maximum: ty.maximum,
@@ -438,9 +415,9 @@ fn memory_type(ty: wasmparser::MemoryType) -> MemoryType {
     }
 }
 
-fn global_type(ty: wasmparser::GlobalType) -> GlobalType {
+fn global_type(types: &Types, ty: wasmparser::GlobalType) -> GlobalType {
     GlobalType {
-        value: value_type(ty.content_type),
+        value: types.value(ty.content_type),
         mutable: ty.mutable,
     }
 }

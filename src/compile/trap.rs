@@ -30,11 +30,27 @@ pub enum TrapKind {
     BadConversionToInteger = 9,
     /// The stack limit was reached.
     StackOverflow = 10,
+    /// A null reference where it was asserted not to be.
+    NullReference = 11,
+    /// A call of a null reference.
+    NullFunctionReference = 12,
+    /// An access of a field of the null reference.
+    NullStructReference = 13,
+    /// An access of an element of the null reference.
+    NullArrayReference = 14,
+    /// The number of the null reference.
+    NullI31Reference = 15,
+    /// An access beyond the length of an array.
+    ArrayOutOfBounds = 16,
+    /// A cast of a reference to a type it is not of.
+    CastFailure = 17,
+    /// An object larger than any heap.
+    AllocationTooLarge = 18,
 }
 
 impl TrapKind {
     /// Every kind, in the order of their numbers, which begin at 1.
-    pub const ALL: [TrapKind; 10] = [
+    pub const ALL: [TrapKind; 18] = [
         TrapKind::Unreachable,
         TrapKind::MemoryOutOfBounds,
         TrapKind::TableOutOfBounds,
@@ -45,6 +61,14 @@ impl TrapKind {
         TrapKind::IntegerDivisionByZero,
         TrapKind::BadConversionToInteger,
         TrapKind::StackOverflow,
+        TrapKind::NullReference,
+        TrapKind::NullFunctionReference,
+        TrapKind::NullStructReference,
+        TrapKind::NullArrayReference,
+        TrapKind::NullI31Reference,
+        TrapKind::ArrayOutOfBounds,
+        TrapKind::CastFailure,
+        TrapKind::AllocationTooLarge,
     ];
 
     /// The kind of this number.
@@ -87,6 +111,14 @@ impl fmt::Display for TrapKind {
             TrapKind::IntegerDivisionByZero => "integer divide by zero",
             TrapKind::BadConversionToInteger => "invalid conversion to integer",
             TrapKind::StackOverflow => "call stack exhausted",
+            TrapKind::NullReference => "null reference",
+            TrapKind::NullFunctionReference => "null function reference",
+            TrapKind::NullStructReference => "null structure reference",
+            TrapKind::NullArrayReference => "null array reference",
+            TrapKind::NullI31Reference => "null i31 reference",
+            TrapKind::ArrayOutOfBounds => "out of bounds array access",
+            TrapKind::CastFailure => "cast failure",
+            TrapKind::AllocationTooLarge => "allocation size too large",
         })
     }
 }
@@ -102,7 +134,7 @@ mod tests {
             assert_eq!(TrapKind::from_code(kind.code()), kind);
         }
         assert_eq!(TrapKind::from_number(0), None);
-        assert_eq!(TrapKind::from_number(11), None);
+        assert_eq!(TrapKind::from_number(19), None);
     }
 
     #[test]

@@ -34,7 +34,7 @@ impl Instance {
     ///
     /// # Panics
     /// When a call is in progress, the function is not one the host can call (exported, or the start function), the
-    /// number of words is not that of its parameters, or the word for a `funcref` is neither null nor a reference that
+    /// number of words is not that of its parameters, or the word for a reference is none of its type: for a function, one that
     /// this module gave out.
     pub fn begin(&mut self, callable: Callable, arguments: &[u64]) -> std::io::Result<()> {
         assert!(
@@ -54,7 +54,7 @@ impl Instance {
         assert_eq!(arguments.len(), parameter_words, "one word a parameter");
         assert!(
             module.are_references(&ty.parameters, arguments),
-            "a word for a funcref is null or refers to a function of the module"
+            "a word for a reference is null, if its type allows, or one that the module gave out"
         );
         let stacks = inner.engine().shared.stacks.clone();
         let stack = stacks.take()?;

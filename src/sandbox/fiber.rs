@@ -170,7 +170,7 @@ pub unsafe extern "C" fn host_call(vmctx: *mut u8, import: u32, values: *mut u64
                 if let Some(results) = &import.results {
                     assert!(
                         (*inner).linked.module().are_references(results, values),
-                        "a host function returned a funcref that is none of the module's"
+                        "a host function returned a reference that is none of the module's"
                     );
                 }
                 Ok::<(), Stop>(())

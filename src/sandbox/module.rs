@@ -7,7 +7,9 @@ use super::host_function::{HostFunction, Imports};
 use super::os::{self, Reservation};
 use super::trap::{Frame, TrapKind};
 use crate::compile::artifact::{Artifact, ArtifactError, ArtifactIndex};
-use crate::compile::info::{ExportKind, FunctionType, ImportKind, ModuleInfo, ValueType};
+use crate::compile::info::{
+    ExportKind, FunctionType, HeapType, ImportKind, ModuleInfo, ReferenceType, ValueType,
+};
 use crate::layout::{NULL_REFERENCE, function_reference};
 use std::fmt;
 use std::fs::File;
@@ -124,7 +126,7 @@ impl Module {
                 });
                 continue;
             };
-            let wanted = &info.types[type_index as usize];
+            let wanted = info.signature(type_index);
             let problem = match imports.get(&import.module, &import.name) {
                 Some((ty, function)) if ty == wanted => {
                     let words =
@@ -134,7 +136,8 @@ impl Module {
                         words: words(&ty.parameters).max(words(&ty.results)),
                         results: ty
                             .results
-                            .contains(&ValueType::FuncRef)
+                            .iter()
+                            .any(|ty| matches!(ty, ValueType::Reference(_)))
                             .then(|| ty.results.clone()),
                     });
                     continue;
@@ -171,19 +174,37 @@ impl Module {
         function_reference(of.code_offset, info.signature_ids[of.type_index as usize])
     }
 
-    /// Whether every word that guest code would take for a function reference is one: guests jump to what it says.
+    /// Whether every word that guest code would take for a reference is one, of its type: guests jump to what a function
+    /// reference says, and rely on what a type says of null.
     pub(crate) fn are_references(&self, types: &[ValueType], words: &[u64]) -> bool {
         let mut at = 0;
         types.iter().all(|ty| {
             let word = words[at];
             at += ty.words();
+            match ty {
+                ValueType::Reference(ty) => self.is_reference(*ty, word),
+                _ => true,
+            }
+        })
+    }
+
+    fn is_reference(&self, ty: ReferenceType, word: u64) -> bool {
+        if word == NULL_REFERENCE {
+            return ty.nullable;
+        }
+        let refers = |subtype: &dyn Fn(u32) -> bool| {
             let functions = 0..self.shared.info.functions.len() as u32;
-            *ty != ValueType::FuncRef
-                || word == NULL_REFERENCE
-                || functions
+            subtype((word >> 32) as u32)
+                && functions
                     .into_iter()
                     .any(|function| self.reference(function) == word)
-        })
+        };
+        match ty.heap {
+            HeapType::Func => refers(&|_| true),
+            HeapType::Concrete(index) => refers(&|id| self.shared.info.is_subtype_id(id, index)),
+            HeapType::Extern => true,
+            _ => false,
+        }
     }
 
     /// The machine code of a function and the trampoline for its type.
@@ -260,7 +281,7 @@ pub(crate) struct ResolvedImport {
     pub function: HostFunction,
     /// Words of its parameters or its results, whichever are more.
     pub words: usize,
-    /// The types of its results, if there is a function reference among them.
+    /// The types of its results, if there is a reference among them.
     pub results: Option<Vec<ValueType>>,
 }
 

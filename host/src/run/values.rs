@@ -24,7 +24,7 @@ pub fn parse(types: &[ValueType], arguments: &[OsString]) -> Result<Vec<u64>, St
             ValueType::I64 => integer(text, 64).ok_or_else(wrong)?,
             ValueType::F32 => u64::from(f32::from_str(text).map_err(|_| wrong())?.to_bits()),
             ValueType::F64 => f64::from_str(text).map_err(|_| wrong())?.to_bits(),
-            ValueType::V128 | ValueType::FuncRef | ValueType::ExternRef => {
+            ValueType::V128 | ValueType::Reference(_) => {
                 return Err(format!(
                     "an argument of type {ty} cannot be given on the command line"
                 ));
@@ -71,7 +71,7 @@ pub fn print(types: &[ValueType], words: &[u64]) -> Vec<String> {
                 let (low, high) = (next(), next());
                 format!("0x{high:016x}{low:016x}")
             }
-            ValueType::FuncRef | ValueType::ExternRef => match next() {
+            ValueType::Reference(_) => match next() {
                 0 => "null".into(),
                 _ => ty.to_string(),
             },
@@ -82,7 +82,7 @@ pub fn print(types: &[ValueType], words: &[u64]) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use ValueType::{ExternRef, F32, F64, I32, I64, V128};
+    use ValueType::{F32, F64, I32, I64, V128};
 
     fn check(ty: ValueType, text: &str, word: Option<u64>) {
         assert_eq!(
@@ -113,7 +113,7 @@ mod tests {
             (I64, "18446744073709551616"),
             (F32, "one"),
             (V128, "0"),
-            (ExternRef, "null"),
+            (ValueType::EXTERNREF, "null"),
         ] {
             check(ty, text, None);
         }
@@ -123,7 +123,7 @@ mod tests {
 
     #[test]
     fn results_are_told_by_their_type() {
-        let types = [I32, I64, F32, F64, V128, ExternRef];
+        let types = [I32, I64, F32, F64, V128, ValueType::EXTERNREF];
         let words = [0xffff_ffff, 1 << 63, 0x3fc0_0000, 0, 1, 2, 0];
         let v128 = "0x00000000000000020000000000000001";
         assert_eq!(

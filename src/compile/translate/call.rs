@@ -2,6 +2,7 @@
 
 use super::signature::guest_signature;
 use super::{Region, Translator};
+use crate::compile::info::HeapType;
 use crate::compile::trap::TrapKind;
 use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::{Inst, InstBuilder, MemFlagsData, SigRef, Value, types};
@@ -41,7 +42,12 @@ impl Translator<'_> {
     fn call_indirect(&mut self, type_index: u32, table: u32) {
         let index = self.pop();
         let code = self.checked_callee(type_index, table, index);
-        let parameters = self.info.types[type_index as usize].parameters.len();
+        self.call_code(type_index, code);
+    }
+
+    /// Calls the function of this type at an address.
+    pub(super) fn call_code(&mut self, type_index: u32, code: Value) {
+        let parameters = self.info.signature(type_index).parameters.len();
         let arguments = self.call_arguments(parameters);
         let signature = self.signature(type_index);
         let call = self
@@ -63,7 +69,12 @@ impl Translator<'_> {
     fn return_call_indirect(&mut self, type_index: u32, table: u32) {
         let index = self.pop();
         let code = self.checked_callee(type_index, table, index);
-        let parameters = self.info.types[type_index as usize].parameters.len();
+        self.return_call_code(type_index, code);
+    }
+
+    /// Calls the function of this type at an address in place of the current frame.
+    pub(super) fn return_call_code(&mut self, type_index: u32, code: Value) {
+        let parameters = self.info.signature(type_index).parameters.len();
         let arguments = self.call_arguments(parameters);
         let signature = self.signature(type_index);
         self.builder
@@ -75,7 +86,9 @@ impl Translator<'_> {
     /// The address of the function in a table's element, after checking that it is one of this type.
     ///
     /// The entry is loaded once: `code offset | signature id << 32`. A null reference has signature id 0, which is no
-    /// type's, so one comparison tells both null and other types; which of the two it was is found out in a cold block.
+    /// type's, so one comparison tells both null and other types, also where there are subtypes, whose ids follow their
+    /// supertype's; which of the two it was is found out in a cold block. Elements of a table whose type says what they
+    /// are can only be null.
     fn checked_callee(&mut self, type_index: u32, table: u32, index: Value) -> Value {
         let address = self.table_entry_address(table, index);
         let flags = MemFlagsData::new()
@@ -83,11 +96,18 @@ impl Translator<'_> {
             .with_trap_code(Some(TrapKind::UndefinedElement.code()));
         let flags = self.in_region(flags, Region::Table);
         let entry = self.builder.ins().load(types::I64, flags, address, 0);
-
-        let expected = i64::from(self.info.signature_ids[type_index as usize]);
+        let element = self.info.tables[table as usize].element;
+        if self.is_subtype(element.heap, type_index) {
+            if element.nullable {
+                self.builder
+                    .ins()
+                    .trapz(entry, TrapKind::IndirectCallToNull.code());
+            }
+            return self.code_of(entry);
+        }
         let id = self.builder.ins().ushr_imm_u(entry, 32);
         let id = self.builder.ins().ireduce(types::I32, id);
-        let mismatch = self.builder.ins().icmp_imm_u(IntCC::NotEqual, id, expected);
+        let mismatch = self.is_no_subtype_id(id, type_index);
         let (wrong, right) = (self.builder.create_block(), self.builder.create_block());
         self.builder.ins().brif(mismatch, wrong, &[], right, &[]);
 
@@ -101,7 +121,36 @@ impl Translator<'_> {
 
         self.builder.switch_to_block(right);
         self.builder.seal_block(right);
-        let offset = self.builder.ins().ireduce(types::I32, entry);
+        self.code_of(entry)
+    }
+
+    /// Whether what a reference refers to is always of the type of this index.
+    fn is_subtype(&self, heap: HeapType, type_index: u32) -> bool {
+        match heap {
+            HeapType::Concrete(index) => {
+                let id = self.info.signature_ids[index as usize];
+                self.info.is_subtype_id(id, type_index)
+            }
+            _ => false,
+        }
+    }
+
+    /// Whether a signature id, an i32, is that of no subtype of the type of this index.
+    pub(super) fn is_no_subtype_id(&mut self, id: Value, type_index: u32) -> Value {
+        let first = i64::from(self.info.signature_ids[type_index as usize]);
+        let count = i64::from(self.info.subtype_ids[type_index as usize]);
+        if count == 1 {
+            return self.builder.ins().icmp_imm_u(IntCC::NotEqual, id, first);
+        }
+        let difference = self.builder.ins().iadd_imm_s(id, -first);
+        self.builder
+            .ins()
+            .icmp_imm_u(IntCC::UnsignedGreaterThanOrEqual, difference, count)
+    }
+
+    /// The address of the function that a reference, not null, refers to.
+    pub(super) fn code_of(&mut self, reference: Value) -> Value {
+        let offset = self.builder.ins().ireduce(types::I32, reference);
         let offset = self.word(offset);
         let base = self.text_base();
         self.builder.ins().iadd(base, offset)
@@ -126,7 +175,7 @@ impl Translator<'_> {
         if let Some(signature) = self.signatures.get(&id) {
             return *signature;
         }
-        let signature = guest_signature(&self.info.types[type_index as usize]);
+        let signature = guest_signature(self.info.signature(type_index));
         let signature = self.builder.import_signature(signature);
         self.signatures.insert(id, signature);
         signature

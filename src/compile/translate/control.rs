@@ -7,8 +7,8 @@
 use super::signature::clif_type;
 use super::{BodyError, Translator};
 use crate::compile::info::ValueType;
-use crate::compile::parse::value_type;
 use crate::compile::trap::TrapKind;
+use crate::compile::type_section::value_type;
 use cranelift_codegen::ir::{Block, BlockArg, BlockCall, InstBuilder, JumpTableData, Value};
 use std::collections::HashMap;
 use wasmparser::{BlockType, BrTable, Operator};
@@ -118,7 +118,7 @@ impl Translator<'_> {
             BlockType::Empty => (Vec::new(), Vec::new()),
             BlockType::Type(ty) => (Vec::new(), vec![value_type(ty)]),
             BlockType::FuncType(index) => {
-                let ty = &self.info.types[index as usize];
+                let ty = self.info.signature(index);
                 (ty.parameters.clone(), ty.results.clone())
             }
         }
@@ -287,6 +287,11 @@ impl Translator<'_> {
 
     fn br_if(&mut self, depth: u32) {
         let condition = self.pop();
+        self.branch_if(condition, depth);
+    }
+
+    /// Branches with the topmost values, as many as the label takes, which stay on the stack.
+    pub(super) fn branch_if(&mut self, condition: Value, depth: u32) {
         let (target, arity) = self.branch_target(depth);
         let arguments = self.arguments(arity);
         let next = self.builder.create_block();

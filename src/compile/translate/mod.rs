@@ -14,6 +14,7 @@ mod control;
 mod convert;
 mod memory;
 mod numeric;
+mod reference;
 mod signature;
 mod simd;
 mod stub;
@@ -26,7 +27,7 @@ pub(super) use stub::{StubContext, builtin_stub, entry_trampoline, import_stub};
 use super::error::CompileError;
 use super::info::{ModuleInfo, ValueType};
 use super::native::name;
-use super::parse::value_type;
+use super::type_section::value_type;
 use crate::layout::{Builtin, header};
 use control::Frame;
 use cranelift_codegen::ir::{
@@ -38,7 +39,7 @@ use cranelift_codegen::isa::{CallConv, TargetFrontendConfig};
 use cranelift_frontend::{FunctionBuilder, FunctionBuilderContext, Variable};
 use signature::{clif_type, guest_signature, word_signature};
 use std::collections::HashMap;
-use wasmparser::{FuncValidator, FunctionBody, Operator, ValidatorResources};
+use wasmparser::{FuncValidator, FunctionBody, Operator, ValType, ValidatorResources};
 
 /// Why a body was not translated: it is not valid, or something else is wrong with it.
 pub(super) enum BodyError {
@@ -85,6 +86,8 @@ pub(super) struct Translator<'a> {
     stack: Vec<Value>,
     frames: Vec<Frame>,
     reachable: bool,
+    /// Whether the reference that the operator at hand takes may be null: see [`reference::checked_operand`].
+    operand_nullable: bool,
     locals: Vec<Variable>,
     functions: HashMap<u32, FuncRef>,
     builtins: HashMap<Builtin, FuncRef>,
@@ -130,6 +133,10 @@ pub(super) fn function_body(
     let mut operators = body.get_operators_reader()?;
     while !operators.eof() {
         let (operator, offset) = operators.read_with_offset()?;
+        translator.operand_nullable = match reference::checked_operand(&operator) {
+            Some(depth) => !is_not_null(validator, depth),
+            None => true,
+        };
         validator.op(offset, &operator)?;
         translator.builder.set_srcloc(SourceLoc::new(offset as u32));
         translator.operator(&operator, offset)?;
@@ -137,6 +144,14 @@ pub(super) fn function_body(
     operators.finish()?;
     translator.builder.finalize(target.frontend);
     Ok(())
+}
+
+/// Whether the type of an operand, so far below the topmost, is that of references that are not null.
+fn is_not_null(validator: &FuncValidator<ValidatorResources>, depth: usize) -> bool {
+    match validator.get_operand_type(depth) {
+        Some(Some(ValType::Ref(ty))) => !ty.is_nullable(),
+        _ => false,
+    }
 }
 
 impl<'a> Translator<'a> {
@@ -162,6 +177,7 @@ impl<'a> Translator<'a> {
             stack: Vec::new(),
             frames: Vec::new(),
             reachable: true,
+            operand_nullable: true,
             locals: Vec::new(),
             functions: HashMap::new(),
             builtins: HashMap::new(),
@@ -181,6 +197,7 @@ impl<'a> Translator<'a> {
             || convert::translate(self, operator)
             || call::translate(self, operator)
             || table::translate(self, operator)
+            || reference::translate(self, operator)
             || simd::translate(self, operator)
             || wide::translate(self, operator);
         if known {

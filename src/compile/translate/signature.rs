@@ -10,7 +10,7 @@ use cranelift_codegen::isa::CallConv;
 pub(in crate::compile) fn clif_type(ty: ValueType) -> Type {
     match ty {
         ValueType::I32 => types::I32,
-        ValueType::I64 | ValueType::FuncRef | ValueType::ExternRef => types::I64,
+        ValueType::I64 | ValueType::Reference(_) => types::I64,
         ValueType::F32 => types::F32,
         ValueType::F64 => types::F64,
         ValueType::V128 => types::I8X16,

@@ -4,7 +4,7 @@
 
 use super::signature::{clif_type, guest_signature, host_call_signature, word_signature};
 use super::{Region, Target, Translator};
-use crate::compile::info::{FunctionType, ModuleInfo, ValueType};
+use crate::compile::info::{ModuleInfo, ValueType};
 use crate::compile::native::name;
 use crate::layout::{Builtin, header};
 use cranelift_codegen::ir::{
@@ -94,7 +94,7 @@ pub(in crate::compile) fn entry_trampoline(stub: StubContext<'_>, type_index: u3
         context,
         target,
     } = stub;
-    let ty: &FunctionType = &info.types[type_index as usize];
+    let ty = info.signature(type_index);
     function.signature = word_signature(CallConv::SystemV, 0, false);
     function
         .signature

@@ -1,4 +1,4 @@
-//! Tables and references.
+//! Tables.
 //!
 //! Every access of an entry computes its address in [`Translator::table_entry_address`], and nowhere else.
 
@@ -50,23 +50,6 @@ pub(super) fn translate(t: &mut Translator, operator: &Operator<'_>) -> bool {
             let flag = t.info.layout.element_flags + elem_index;
             t.set_flag(flag);
         }
-        Operator::RefNull { .. } => {
-            let null = t
-                .builder
-                .ins()
-                .iconst(types::I64, crate::layout::NULL_REFERENCE as i64);
-            t.push(null);
-        }
-        Operator::RefIsNull => {
-            let reference = t.pop();
-            let null = t.builder.ins().icmp_imm_u(
-                IntCC::Equal,
-                reference,
-                crate::layout::NULL_REFERENCE as i64,
-            );
-            t.push_condition(null);
-        }
-        Operator::RefFunc { function_index } => t.ref_func(*function_index),
         _ => return false,
     }
     true
@@ -138,20 +121,5 @@ impl Translator<'_> {
             arguments.push(self.word(operand));
         }
         self.call_builtin(builtin, &arguments);
-    }
-
-    /// A reference to a function: its offset from the start of the text, which is known when the module is linked, and
-    /// its signature.
-    fn ref_func(&mut self, index: u32) {
-        let function = self.function(index);
-        let address = self.builder.ins().func_addr(types::I64, function);
-        let base = self.text_base();
-        let offset = self.builder.ins().isub(address, base);
-        let type_index = self.info.functions[index as usize].type_index;
-        let signature = self.info.signature_ids[type_index as usize];
-        let upper = crate::layout::function_reference(0, signature) as i64;
-        let upper = self.builder.ins().iconst(types::I64, upper);
-        let reference = self.builder.ins().bor(offset, upper);
-        self.push(reference);
     }
 }
