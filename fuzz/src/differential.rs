@@ -3,7 +3,7 @@
 //! Compared after instantiation and after every call: results bit for bit (the modules make every NaN the canonical one), the
 //! kind of trap, and everything exported, which is all memories, globals and tables.
 
-use crate::modules::{Purpose, generate, random};
+use crate::modules::{Purpose, generate, random, step};
 use crate::peers::{Peer, Started, describe, of_wasmi, of_wasmtime};
 use crate::values::{End, State, Value};
 use crate::{Canary, Finding, Outcome, Verdict, finding, guest};
@@ -91,9 +91,12 @@ pub fn check(data: &[u8], canary: Canary) -> Outcome {
     }
     let mut exhausted = 0;
     for _ in 0..CALLS {
+        step(&mut u, &mut random);
         let (name, callable) = random.pick(&functions);
         let ty = own.linked().module().function_type(*callable).clone();
-        let arguments = Value::arguments(&ty, &mut random);
+        let Some(arguments) = Value::arguments(&ty, &mut random) else {
+            continue;
+        };
         let mut end = guest::call(&mut own, *callable, &arguments)?;
         if canary.is_present() {
             err(&mut own, &mut end);

@@ -216,7 +216,7 @@ pub fn decode(info: &ModuleInfo, image: &[u8]) -> State {
             }
             ExportKind::Table(table) => {
                 let layout = info.layout.tables[table as usize];
-                let ty = info.tables[table as usize].element;
+                let ty = ValueType::Reference(info.tables[table as usize].element);
                 let length = number(state(layout.length_offset)) as usize;
                 let entry = |index| number(state(layout.entries_offset) + 8 * index);
                 let entries = (0..length).map(|index| Value::from_words(ty, &[entry(index), 0]));

@@ -4,7 +4,7 @@
 //! Inputs are the raw bytes of a connection, or requests put together from the pieces that matter to the protocol, a few bytes of
 //! which are then changed.
 
-use crate::modules::random;
+use crate::modules::{random, step};
 use crate::random::Random;
 use crate::{Canary, Finding, Outcome, Verdict, finding};
 use arbitrary::Unstructured;
@@ -92,6 +92,7 @@ fn requests(u: &mut Unstructured<'_>, random: &mut Random) -> Vec<u8> {
     ];
     let mut bytes = Vec::new();
     for _ in 0..1 + random.below(4) {
+        step(u, random);
         let mut line = |text: &str, random: &mut Random| {
             bytes.extend(text.as_bytes());
             let end = if random.chance(6) {
@@ -152,10 +153,8 @@ fn requests(u: &mut Unstructured<'_>, random: &mut Random) -> Vec<u8> {
         }
     }
     // The input's own bytes, each at a place of its own.
-    while let Ok((place, byte)) = u.arbitrary::<(u16, u8)>() {
-        if u.is_empty() || random.chance(3) {
-            break;
-        }
+    while u.len() >= 3 && !bytes.is_empty() {
+        let (place, byte) = u.arbitrary::<(u16, u8)>().unwrap_or_default();
         let at = usize::from(place) % bytes.len();
         match byte & 3 {
             0 => bytes[at] = byte >> 2,
@@ -163,7 +162,7 @@ fn requests(u: &mut Unstructured<'_>, random: &mut Random) -> Vec<u8> {
             2 => drop(bytes.remove(at)),
             _ => bytes[at] ^= 1 << (byte >> 5),
         }
-        if bytes.is_empty() {
+        if random.chance(3) {
             break;
         }
     }

@@ -4,7 +4,7 @@
 //! code, by design, so nothing of it is executed here; but everything that is read of it is indexed with, and every index is
 //! checked.
 
-use crate::modules::{mill, random, scribbler};
+use crate::modules::{mill, random, scribbler, step};
 use crate::random::Random;
 use crate::{Canary, Finding, Outcome, Verdict, finding, guest};
 use arbitrary::Unstructured;
@@ -96,6 +96,7 @@ fn damage(bytes: &mut Vec<u8>, is_artifact: bool, u: &mut Unstructured<'_>, rand
     // Machine code is most of an artifact and is not read by a loader.
     let description = text_end(bytes).filter(|_| is_artifact);
     for _ in 0..1 + random.below(6) {
+        step(u, random);
         if bytes.is_empty() {
             return;
         }
@@ -107,9 +108,7 @@ fn damage(bytes: &mut Vec<u8>, is_artifact: bool, u: &mut Unstructured<'_>, rand
             _ if random.chance(2) => random.below(length.min(320) as u64) as usize,
             _ => random.below(length as u64) as usize,
         };
-        let number = u
-            .arbitrary::<u64>()
-            .unwrap_or_else(|_| random.interesting());
+        let number = random.interesting();
         match random.below(10) {
             0 => bytes.truncate(at),
             1 => bytes.resize(

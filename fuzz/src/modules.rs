@@ -111,3 +111,13 @@ pub fn choose(u: &mut Unstructured<'_>, fuel: u32, own: &'static [u8]) -> Result
 pub fn random(u: &mut Unstructured<'_>) -> Result<Random> {
     Ok(Random::new(u.arbitrary()?))
 }
+
+/// Begins a step of its own: what it does depends on its own bytes of the input, while there are some, so that libFuzzer can
+/// change one step and keep those before it.
+pub fn step(u: &mut Unstructured<'_>, random: &mut Random) {
+    if u.len() >= 4
+        && let Ok(seed) = u.arbitrary::<u32>()
+    {
+        *random = Random::new(seed.into());
+    }
+}

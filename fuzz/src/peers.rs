@@ -29,7 +29,7 @@ pub mod of_wasmtime {
     use super::*;
     use wasmtime::{
         Config, Engine, Error, Extern, ExternRef, Instance, Module, Ref, Store, StoreLimits,
-        StoreLimitsBuilder, Trap, Val,
+        StoreLimitsBuilder, Trap, Val, ValType,
     };
 
     /// Signals are left to Dormouse: Wasmtime checks what it would have trapped by them.
@@ -86,14 +86,17 @@ pub mod of_wasmtime {
     }
 
     impl Guest {
-        fn to_val(&mut self, value: Value) -> Val {
+        fn to_val(&mut self, value: Value, ty: &ValType) -> Val {
             match value {
                 Value::I32(value) => Val::I32(value as i32),
                 Value::I64(value) => Val::I64(value as i64),
                 Value::F32(bits) => Val::F32(bits),
                 Value::F64(bits) => Val::F64(bits),
                 Value::V128(value) => Val::V128(value.into()),
-                Value::Function(_) | Value::Reference(_) => Val::FuncRef(None),
+                Value::Reference(_) => {
+                    let ty = ty.as_ref().expect("the argument of a reference");
+                    Val::null_ref(ty.heap_type())
+                }
                 Value::Extern(number) => Val::ExternRef(number.map(|number| {
                     ExternRef::new(&mut self.store, number).expect("room in the heap")
                 })),
@@ -116,7 +119,7 @@ pub mod of_wasmtime {
                 Val::F32(bits) => Value::F32(bits),
                 Val::F64(bits) => Value::F64(bits),
                 Val::V128(value) => Value::V128(value.as_u128()),
-                Val::FuncRef(function) => Value::Function(function.is_some()),
+                Val::FuncRef(function) => Value::Reference(function.is_some()),
                 Val::ExternRef(reference) => self.of_extern(reference),
                 Val::AnyRef(reference) => Value::Reference(reference.is_some()),
                 Val::ExnRef(reference) => Value::Reference(reference.is_some()),
@@ -135,7 +138,12 @@ pub mod of_wasmtime {
                 .instance
                 .get_func(&mut self.store, export)
                 .expect("the exports are the module's");
-            let arguments: Vec<Val> = arguments.iter().map(|value| self.to_val(*value)).collect();
+            let ty = function.ty(&self.store);
+            let arguments: Vec<Val> = arguments
+                .iter()
+                .zip(ty.params())
+                .map(|(value, ty)| self.to_val(*value, &ty))
+                .collect();
             let mut returned = vec![Val::I32(0); results];
             match function.call(&mut self.store, &arguments, &mut returned) {
                 Ok(()) => End::Returned(
@@ -165,7 +173,7 @@ pub mod of_wasmtime {
                     Some(Extern::Table(table)) => {
                         let entries = (0..table.size(&self.store))
                             .map(|index| match table.get(&mut self.store, index) {
-                                Some(Ref::Func(function)) => Value::Function(function.is_some()),
+                                Some(Ref::Func(function)) => Value::Reference(function.is_some()),
                                 Some(Ref::Extern(reference)) => self.of_extern(reference),
                                 Some(reference) => Value::Reference(!reference.is_null()),
                                 None => Value::Reference(false),
@@ -248,7 +256,7 @@ pub mod of_wasmi {
                 Value::F32(bits) => Val::F32(wasmi::F32::from_bits(bits)),
                 Value::F64(bits) => Val::F64(wasmi::F64::from_bits(bits)),
                 Value::V128(value) => Val::V128(value.into()),
-                Value::Function(_) | Value::Reference(_) => Val::FuncRef(Ref::Null),
+                Value::Reference(_) => Val::FuncRef(Ref::Null),
                 Value::Extern(None) => Val::ExternRef(Ref::Null),
                 Value::Extern(Some(number)) => {
                     Val::ExternRef(Ref::Val(ExternRef::new(&mut self.store, number)))
@@ -263,7 +271,7 @@ pub mod of_wasmi {
                 Val::F32(value) => Value::F32(value.to_bits()),
                 Val::F64(value) => Value::F64(value.to_bits()),
                 Val::V128(value) => Value::V128(value.as_u128()),
-                Val::FuncRef(function) => Value::Function(!function.is_null()),
+                Val::FuncRef(function) => Value::Reference(!function.is_null()),
                 Val::ExternRef(reference) => Value::Extern(reference.val().map(|reference| {
                     *reference
                         .data(&self.store)

@@ -6,7 +6,7 @@
 //! instances of another module in the same slots between them. Wherever a session is run, every result and the state at its
 //! end, byte for byte, have to be those of the fresh instance.
 
-use crate::modules::{choose, mill, random, scribbler};
+use crate::modules::{choose, mill, random, scribbler, step};
 use crate::peers::describe;
 use crate::random::Random;
 use crate::values::{End, Value};
@@ -72,7 +72,7 @@ pub fn check(data: &[u8], canary: Canary) -> Outcome {
         return Ok(Verdict::NoCase);
     };
     let visitor = guest::link(&engine, mill_artifact())?;
-    case.run(&visitor, &mut random, canary)
+    case.run(&visitor, &mut u, &mut random, canary)
 }
 
 fn mill_artifact() -> &'static [u8] {
@@ -89,16 +89,16 @@ fn calls(linked: &Linked, count: usize, random: &mut Random) -> Vec<Call> {
     let call = |_| {
         let (name, callable) = random.pick(&functions).clone();
         let ty = linked.module().function_type(callable);
-        Call {
-            arguments: Value::arguments(ty, random),
+        Some(Call {
+            arguments: Value::arguments(ty, random)?,
             name,
             callable,
-        }
+        })
     };
     if functions.is_empty() {
         Vec::new()
     } else {
-        (0..count).map(call).collect()
+        (0..count).filter_map(call).collect()
     }
 }
 
@@ -145,10 +145,17 @@ impl Case {
         }))
     }
 
-    fn run(&self, visitor: &Linked, random: &mut Random, canary: Canary) -> Outcome {
+    fn run(
+        &self,
+        visitor: &Linked,
+        u: &mut Unstructured<'_>,
+        random: &mut Random,
+        canary: Canary,
+    ) -> Outcome {
         let mut live: Vec<Live> = Vec::new();
         let mut checked = 0;
         for _ in 0..20 + random.below(60) {
+            step(u, random);
             if live.len() < LIVE_MAX && random.chance(3) {
                 live.push(self.restore(random)?);
                 continue;

@@ -1,10 +1,10 @@
 //! Values, ends of calls and states in terms that every engine can be asked for, so that they can be compared.
 
 use crate::random::Random;
-use dormouse::compile::info::{FunctionType, ValueType};
+use dormouse::compile::info::{FunctionType, HeapType, ReferenceType, ValueType};
 
-/// A value as all engines see it. References to functions are told apart by whether they are null and no further: each engine
-/// has names of its own for them.
+/// A value as all engines see it. References, but for those that are the host's, are told apart by whether they are null and no
+/// further: each engine has names of its own for what they refer to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Value {
     I32(u32),
@@ -14,11 +14,9 @@ pub enum Value {
     /// By its bits.
     F64(u64),
     V128(u128),
-    /// Whether there is a function.
-    Function(bool),
     /// The host's number, or null.
     Extern(Option<u32>),
-    /// A reference of another type, and whether there is something.
+    /// Whether there is something.
     Reference(bool),
 }
 
@@ -32,18 +30,20 @@ impl Value {
             ValueType::F32 => Value::F32(word as u32),
             ValueType::F64 => Value::F64(word),
             ValueType::V128 => Value::V128(u128::from(words[1]) << 64 | u128::from(word)),
-            ValueType::FuncRef => Value::Function(word != 0),
-            ValueType::ExternRef => Value::Extern((word as u32).checked_sub(1)),
+            ValueType::Reference(ty) if is_external(ty) => {
+                Value::Extern((word as u32).checked_sub(1))
+            }
+            ValueType::Reference(_) => Value::Reference(word != 0),
         }
     }
 
-    /// The words of an argument. Of functions only null can be passed.
+    /// The words of an argument. Of references that are not the host's only null can be passed.
     pub fn words(self) -> Vec<u64> {
         match self {
             Value::I32(value) | Value::F32(value) => vec![value.into()],
             Value::I64(value) | Value::F64(value) => vec![value],
             Value::V128(value) => vec![value as u64, (value >> 64) as u64],
-            Value::Function(_) | Value::Reference(_) => vec![0],
+            Value::Reference(_) => vec![0],
             Value::Extern(number) => vec![number.map_or(0, |number| u64::from(number) + 1)],
         }
     }
@@ -60,8 +60,8 @@ impl Value {
             .collect()
     }
 
-    /// An argument of this type.
-    pub fn arbitrary(ty: ValueType, random: &mut Random) -> Value {
+    /// An argument of this type; `None` if the host has no value of it.
+    pub fn arbitrary(ty: ValueType, random: &mut Random) -> Option<Value> {
         const SINGLES: [f32; 8] = [
             0.0,
             -0.0,
@@ -82,7 +82,7 @@ impl Value {
             4294967296.0,
             f64::NAN,
         ];
-        match ty {
+        Some(match ty {
             ValueType::I32 => Value::I32(random.interesting() as u32),
             ValueType::I64 => Value::I64(random.interesting()),
             ValueType::F32 if random.chance(2) => Value::F32(random.pick(&SINGLES).to_bits()),
@@ -92,17 +92,25 @@ impl Value {
             ValueType::V128 => Value::V128(
                 u128::from(random.interesting()) << 64 | u128::from(random.interesting()),
             ),
-            ValueType::FuncRef => Value::Function(false),
-            ValueType::ExternRef if random.chance(2) => Value::Extern(None),
-            ValueType::ExternRef => Value::Extern(Some(random.below(5) as u32)),
-        }
+            ValueType::Reference(ty) if is_external(ty) && (!ty.nullable || random.chance(2)) => {
+                Value::Extern(Some(random.below(5) as u32))
+            }
+            ValueType::Reference(ty) if is_external(ty) => Value::Extern(None),
+            ValueType::Reference(ty) if ty.nullable => Value::Reference(false),
+            ValueType::Reference(_) => return None,
+        })
     }
 
-    /// Arguments for a function of this type.
-    pub fn arguments(ty: &FunctionType, random: &mut Random) -> Vec<Value> {
+    /// Arguments for a function of this type; `None` if the host has none.
+    pub fn arguments(ty: &FunctionType, random: &mut Random) -> Option<Vec<Value>> {
         let parameters = ty.parameters.iter();
         parameters.map(|ty| Value::arbitrary(*ty, random)).collect()
     }
+}
+
+/// Whether references of this type are the host's numbers.
+fn is_external(ty: ReferenceType) -> bool {
+    ty.heap == HeapType::Extern
 }
 
 /// How a call ended.
