@@ -6,7 +6,7 @@
 use crate::modules::{Purpose, generate, random, step};
 use crate::peers::{Peer, Started, describe, of_wasmi, of_wasmtime};
 use crate::values::{End, State, Value};
-use crate::{Canary, Finding, Outcome, Verdict, finding, guest};
+use crate::{Canary, Finding, Outcome, Verdict, finding, guest, operators};
 use arbitrary::Unstructured;
 use dormouse::{Engine, Instance};
 use std::fs::File;
@@ -26,18 +26,24 @@ pub fn check(data: &[u8], canary: Canary) -> Outcome {
     let Ok(mut random) = random(&mut u) else {
         return Ok(Verdict::NoCase);
     };
-    let Ok(generated) = generate(&mut u, Purpose::Differential, FUEL) else {
-        return Ok(Verdict::NoCase);
+    let wasm = if random.chance(3) {
+        step(&mut u, &mut random);
+        operators::generate(&mut random)
+    } else {
+        match generate(&mut u, Purpose::Differential, FUEL) {
+            Ok(wasm) => wasm,
+            Err(_) => return Ok(Verdict::NoCase),
+        }
     };
-    let Some(artifact) = guest::artifact(&generated.wasm)? else {
+    let Some(artifact) = guest::artifact(&wasm)? else {
         return Ok(Verdict::NoCase);
     };
     let linked = ENGINE.with(|engine| guest::link(engine, &artifact))?;
     let own = guest::fresh(&linked)?;
     let mut peers: Vec<Box<dyn Peer>> = Vec::new();
     for (name, started) in [
-        ("Wasmtime", of_wasmtime::start(&generated.wasm)),
-        ("Wasmi", of_wasmi::start(&generated.wasm)),
+        ("Wasmtime", of_wasmtime::start(&wasm)),
+        ("Wasmi", of_wasmi::start(&wasm)),
     ] {
         match (&own, started) {
             (Ok(_), Started::Instance(peer)) => peers.push(peer),

@@ -20,15 +20,8 @@ pub const MEMORY_BYTES_MAX: u64 = 64 << 20;
 /// Elements that a table may have.
 pub const TABLE_ELEMENTS_MAX: u64 = 1000;
 
-/// A module, and what it uses that not every engine has.
-pub struct Generated {
-    pub wasm: Vec<u8>,
-    /// Uses instructions whose results depend on the processor.
-    pub relaxed_simd: bool,
-}
-
 /// A module of wasm-smith's that ends: after so many loops and calls (`fuel`) it traps.
-pub fn generate(u: &mut Unstructured<'_>, purpose: Purpose, fuel: u32) -> Result<Generated> {
+pub fn generate(u: &mut Unstructured<'_>, purpose: Purpose, fuel: u32) -> Result<Vec<u8>> {
     let switches: u16 = u.arbitrary()?;
     let on = |bit: u32| switches & 1 << bit != 0;
     let relaxed_simd = on(0) && purpose == Purpose::Repeated;
@@ -41,7 +34,7 @@ pub fn generate(u: &mut Unstructured<'_>, purpose: Purpose, fuel: u32) -> Result
     let config = Config {
         allow_floats: !on(4) || on(5),
         canonicalize_nans: purpose == Purpose::Differential,
-        disallow_traps: on(6) && on(7),
+        disallow_traps: on(6) || on(7),
         export_everything: true,
         max_imports: 0,
         max_funcs: 8,
@@ -78,10 +71,7 @@ pub fn generate(u: &mut Unstructured<'_>, purpose: Purpose, fuel: u32) -> Result
     module
         .ensure_termination(fuel)
         .map_err(|_| arbitrary::Error::IncorrectFormat)?;
-    Ok(Generated {
-        wasm: module.to_bytes(),
-        relaxed_simd,
-    })
+    Ok(module.to_bytes())
 }
 
 /// A module whose calls write everywhere: both memories, globals, tables and segments. Takes addresses modulo the length, so
@@ -103,7 +93,7 @@ pub fn choose(u: &mut Unstructured<'_>, fuel: u32, own: &'static [u8]) -> Result
     if u.ratio(1, 2)? {
         Ok(own.to_vec())
     } else {
-        Ok(generate(u, Purpose::Repeated, fuel)?.wasm)
+        generate(u, Purpose::Repeated, fuel)
     }
 }
 
