@@ -109,7 +109,7 @@ fn damage(bytes: &mut Vec<u8>, is_artifact: bool, u: &mut Unstructured<'_>, rand
             _ => random.below(length as u64) as usize,
         };
         let number = random.interesting();
-        match random.below(10) {
+        match random.below(16) {
             0 => bytes.truncate(at),
             1 => bytes.resize(
                 length + random.below(2 * PAGE_BYTES as u64) as usize,
@@ -128,9 +128,10 @@ fn damage(bytes: &mut Vec<u8>, is_artifact: bool, u: &mut Unstructured<'_>, rand
                 let count = (1 + (number % 64) as usize).min(length - at.max(from));
                 bytes.copy_within(from..from + count, at);
             }
-            5 | 6 => put(bytes, at & !7, &random.interesting().to_le_bytes()),
-            7 => put(bytes, at & !3, &(random.interesting() as u32).to_le_bytes()),
-            8 => bytes[at] ^= 1 << (number % 8),
+            5 => put(bytes, at & !7, &random.interesting().to_le_bytes()),
+            6 => put(bytes, at & !3, &(random.interesting() as u32).to_le_bytes()),
+            7..10 => bytes[at] ^= 1 << (number % 8),
+            10..13 => bytes[at] = (number % 40) as u8,
             _ => bytes[at] = number as u8,
         }
     }

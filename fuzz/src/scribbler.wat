@@ -70,6 +70,12 @@
   (func (export "drop data") (data.drop $bytes))
   (func (export "grow") (param i32) (result i32) (memory.grow $first (call $at_most (local.get 0) (i32.const 40))))
   (func (export "grow second") (param i32) (result i32) (memory.grow $second (call $at_most (local.get 0) (i32.const 9))))
+  ;; Grows and writes to what there is more: the next one to grow has to find zeros there.
+  (func (export "grow and mark") (param $pages i32) (param $value i64) (local $old i32)
+    (local.set $old (memory.grow $first (call $at_most (local.get $pages) (i32.const 5))))
+    (i64.store $first (i32.sub (i32.mul (memory.size $first) (i32.const 65536)) (i32.const 8)) (local.get $value))
+    (local.set $old (memory.grow $second (call $at_most (local.get $pages) (i32.const 2))))
+    (i64.store $second (i32.sub (i32.mul (memory.size $second) (i32.const 65536)) (i32.const 8)) (local.get $value)))
   (func (export "sizes") (result i32 i32 i32 i32)
     memory.size $first memory.size $second table.size $calls table.size $things)
 

@@ -110,7 +110,7 @@ macro_rules! targets {
 targets! {
     differential: 200, 4000;
     restore: 150, 3000;
-    preempt: 30, 3000;
+    preempt: 80, 3000;
     loaders: 1500, 200;
     http: 1500, 300;
     host_calls: 500, 200;
