@@ -1,10 +1,13 @@
-//! Side-by-side measurements of Dormouse and its peers: `start` (the cost of a fresh instance) and `http` (a served function).
+//! Side-by-side measurements of Dormouse and its peers: `start` (the cost of a fresh instance), `http` (a served function)
+//! and `compute` (the speed of compiled code, of the compiler, and of starting a process).
 //!
 //! Everything that is compared is measured in one run, on the same core, in turns, and compared by medians. Every peer
 //! lives in a process of its own, so that neither the signal handlers nor the memory of one are in the other's way.
 
-#![forbid(unsafe_code)]
+// One exception: Wasmtime trusts a precompiled file.
+#![deny(unsafe_code)]
 
+mod compute;
 mod dormouse_peer;
 mod http;
 mod idle;
@@ -30,6 +33,30 @@ enum Command {
     Start(start::Options),
     /// A hello function over HTTP: beside hyper, and hyper with Wasmtime. Needs wrk.
     Http(http::Options),
+    /// Programs natively, on Wasmtime and on Dormouse; compile time; the start of a process. Needs clang.
+    Compute(compute::Options),
+    /// Compiles a module for the measuring process.
+    #[command(hide = true)]
+    ComputeCompile {
+        peer: compute::Peer,
+        threads: std::num::NonZeroUsize,
+        module: std::path::PathBuf,
+        output: std::path::PathBuf,
+    },
+    /// Runs a program for the measuring process.
+    #[command(hide = true)]
+    ComputeExecute {
+        peer: compute::Peer,
+        file: std::path::PathBuf,
+        argument: String,
+    },
+    /// Starts a process again and again for the measuring process.
+    #[command(hide = true)]
+    ComputeStart {
+        times: u32,
+        #[arg(trailing_var_arg = true, required = true)]
+        command: Vec<std::ffi::OsString>,
+    },
     /// Runs batches for the measuring process.
     #[command(hide = true)]
     Worker { peer: worker::Peer },
@@ -53,6 +80,19 @@ fn main() -> anyhow::Result<()> {
     match Cli::parse().command {
         Command::Start(options) => start::run(&options),
         Command::Http(options) => http::run(&options),
+        Command::Compute(options) => compute::run(&options),
+        Command::ComputeCompile {
+            peer,
+            threads,
+            module,
+            output,
+        } => compute::compile(peer, threads, &module, &output),
+        Command::ComputeExecute {
+            peer,
+            file,
+            argument,
+        } => compute::execute(peer, &file, &argument),
+        Command::ComputeStart { times, command } => compute::start(times, &command),
         Command::Worker { peer } => worker::serve(peer),
         Command::Idle {
             peer,

@@ -1,0 +1,1 @@
+//! Empty: this package only names where the C libraries of the compute suite come from.
