@@ -61,7 +61,8 @@ struct Strings {
 impl Look<'_> {
     fn at(&self, address: usize, bytes: u64) -> Vec<Range<u64>> {
         let address = self.arguments[address];
-        vec![address..address + bytes]
+        let range = address..address + bytes;
+        vec![range]
     }
 
     fn buffer(&self, address: usize) -> Vec<Range<u64>> {
@@ -615,7 +616,7 @@ type Paths = Vec<(u64, u64)>;
 /// Fills memory with numbers, arrays of buffers and of subscriptions, and names.
 fn furnish(memory: &mut [u8], random: &mut Random) -> Paths {
     for word in memory.chunks_exact_mut(8) {
-        word.copy_from_slice(&random.next().to_le_bytes());
+        word.copy_from_slice(&random.number().to_le_bytes());
     }
     // Arrays of buffers, most of them in memory.
     for at in (0x1000..0x2000).step_by(8) {

@@ -86,7 +86,7 @@ pub mod of_wasmtime {
     }
 
     impl Guest {
-        fn to_val(&mut self, value: Value, ty: &ValType) -> Val {
+        fn argument(&mut self, value: Value, ty: &ValType) -> Val {
             match value {
                 Value::I32(value) => Val::I32(value as i32),
                 Value::I64(value) => Val::I64(value as i64),
@@ -103,7 +103,7 @@ pub mod of_wasmtime {
             }
         }
 
-        fn of_extern(&self, reference: Option<wasmtime::Rooted<ExternRef>>) -> Value {
+        fn external(&self, reference: Option<wasmtime::Rooted<ExternRef>>) -> Value {
             Value::Extern(reference.map(|reference| {
                 let data = reference.data(&self.store).ok().flatten();
                 *data
@@ -112,7 +112,7 @@ pub mod of_wasmtime {
             }))
         }
 
-        fn to_value(&self, value: Val) -> Value {
+        fn value(&self, value: Val) -> Value {
             match value {
                 Val::I32(value) => Value::I32(value as u32),
                 Val::I64(value) => Value::I64(value as u64),
@@ -120,7 +120,7 @@ pub mod of_wasmtime {
                 Val::F64(bits) => Value::F64(bits),
                 Val::V128(value) => Value::V128(value.as_u128()),
                 Val::FuncRef(function) => Value::Reference(function.is_some()),
-                Val::ExternRef(reference) => self.of_extern(reference),
+                Val::ExternRef(reference) => self.external(reference),
                 Val::AnyRef(reference) => Value::Reference(reference.is_some()),
                 Val::ExnRef(reference) => Value::Reference(reference.is_some()),
                 _ => Value::Reference(false),
@@ -142,14 +142,14 @@ pub mod of_wasmtime {
             let arguments: Vec<Val> = arguments
                 .iter()
                 .zip(ty.params())
-                .map(|(value, ty)| self.to_val(*value, &ty))
+                .map(|(value, ty)| self.argument(*value, &ty))
                 .collect();
             let mut returned = vec![Val::I32(0); results];
             match function.call(&mut self.store, &arguments, &mut returned) {
                 Ok(()) => End::Returned(
                     returned
                         .into_iter()
-                        .map(|value| self.to_value(value))
+                        .map(|value| self.value(value))
                         .collect(),
                 ),
                 Err(error) => end(&error),
@@ -167,14 +167,14 @@ pub mod of_wasmtime {
                     }
                     Some(Extern::Global(global)) => {
                         let value = global.get(&mut self.store);
-                        let value = self.to_value(value);
+                        let value = self.value(value);
                         seen.globals.push(value);
                     }
                     Some(Extern::Table(table)) => {
                         let entries = (0..table.size(&self.store))
                             .map(|index| match table.get(&mut self.store, index) {
                                 Some(Ref::Func(function)) => Value::Reference(function.is_some()),
-                                Some(Ref::Extern(reference)) => self.of_extern(reference),
+                                Some(Ref::Extern(reference)) => self.external(reference),
                                 Some(reference) => Value::Reference(!reference.is_null()),
                                 None => Value::Reference(false),
                             })
@@ -249,7 +249,7 @@ pub mod of_wasmi {
     }
 
     impl Guest {
-        fn to_val(&mut self, value: Value) -> Val {
+        fn argument(&mut self, value: Value) -> Val {
             match value {
                 Value::I32(value) => Val::I32(value as i32),
                 Value::I64(value) => Val::I64(value as i64),
@@ -264,7 +264,7 @@ pub mod of_wasmi {
             }
         }
 
-        fn to_value(&self, value: &Val) -> Value {
+        fn value(&self, value: &Val) -> Value {
             match value {
                 Val::I32(value) => Value::I32(*value as u32),
                 Val::I64(value) => Value::I64(*value as u64),
@@ -292,12 +292,13 @@ pub mod of_wasmi {
                 .instance
                 .get_func(&self.store, export)
                 .expect("the exports are the module's");
-            let arguments: Vec<Val> = arguments.iter().map(|value| self.to_val(*value)).collect();
+            let arguments: Vec<Val> = arguments
+                .iter()
+                .map(|value| self.argument(*value))
+                .collect();
             let mut returned = vec![Val::I32(0); results];
             match function.call(&mut self.store, &arguments, &mut returned) {
-                Ok(()) => {
-                    End::Returned(returned.iter().map(|value| self.to_value(value)).collect())
-                }
+                Ok(()) => End::Returned(returned.iter().map(|value| self.value(value)).collect()),
                 Err(error) => end(&error),
             }
         }
@@ -313,12 +314,12 @@ pub mod of_wasmi {
                     }
                     Some(Extern::Global(global)) => {
                         let value = global.get(&self.store);
-                        seen.globals.push(self.to_value(&value));
+                        seen.globals.push(self.value(&value));
                     }
                     Some(Extern::Table(table)) => {
                         let entries = (0..table.size(&self.store))
                             .filter_map(|index| table.get(&self.store, index))
-                            .map(|value| self.to_value(&value))
+                            .map(|value| self.value(&value))
                             .collect();
                         seen.tables.push(entries);
                     }

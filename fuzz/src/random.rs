@@ -10,7 +10,7 @@ impl Random {
         Random(seed)
     }
 
-    pub fn next(&mut self) -> u64 {
+    pub fn number(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut mixed = self.0;
         mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -20,7 +20,7 @@ impl Random {
 
     /// A number below `bound`, which is not 0.
     pub fn below(&mut self, bound: u64) -> u64 {
-        self.next() % bound
+        self.number() % bound
     }
 
     pub fn chance(&mut self, one_in: u64) -> bool {
@@ -32,7 +32,7 @@ impl Random {
     }
 
     pub fn bytes(&mut self, count: usize) -> Vec<u8> {
-        (0..count).map(|_| self.next() as u8).collect()
+        (0..count).map(|_| self.number() as u8).collect()
     }
 
     /// A 64-bit number of the kind that errors hide behind: small, close to a power of two, or anything.
@@ -45,7 +45,7 @@ impl Random {
             3 => (1u64 << self.below(64)).wrapping_neg().wrapping_add(near),
             4 => self.below(1 << 18),
             5 => 0x1_0000 * self.below(12) + near % 0x1_0000,
-            _ => self.next(),
+            _ => self.number(),
         }
     }
 }

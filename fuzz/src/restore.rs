@@ -190,7 +190,7 @@ impl Case {
                     drop(live.swap_remove(index));
                     self.visit(visitor, random)?;
                 }
-                2 if random.chance(8) => {
+                2 if random.chance(40) => {
                     // Sessions of one instance after each other, as of one that is always busy.
                     for _ in 0..MANY_RESETS {
                         self.reset(one, random, canary)?;
@@ -298,11 +298,11 @@ impl Case {
             .module()
             .function("grow")
             .expect("it has the export");
-        guest::call(&mut instance, grow, &[Value::I32(random.next() as u32)])?;
+        guest::call(&mut instance, grow, &[Value::I32(random.number() as u32)])?;
         guest::call(
             &mut instance,
             stir,
-            &[Value::I64(random.next()), Value::I32(200)],
+            &[Value::I64(random.number()), Value::I32(200)],
         )?;
         instance.memory().fill(0xa5);
         Ok(())

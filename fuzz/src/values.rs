@@ -86,9 +86,9 @@ impl Value {
             ValueType::I32 => Value::I32(random.interesting() as u32),
             ValueType::I64 => Value::I64(random.interesting()),
             ValueType::F32 if random.chance(2) => Value::F32(random.pick(&SINGLES).to_bits()),
-            ValueType::F32 => Value::F32(random.next() as u32),
+            ValueType::F32 => Value::F32(random.number() as u32),
             ValueType::F64 if random.chance(2) => Value::F64(random.pick(&DOUBLES).to_bits()),
-            ValueType::F64 => Value::F64(random.next()),
+            ValueType::F64 => Value::F64(random.number()),
             ValueType::V128 => Value::V128(
                 u128::from(random.interesting()) << 64 | u128::from(random.interesting()),
             ),
