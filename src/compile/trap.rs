@@ -46,11 +46,13 @@ pub enum TrapKind {
     CastFailure = 17,
     /// An object larger than any heap.
     AllocationTooLarge = 18,
+    /// A null reference was thrown.
+    NullExceptionReference = 19,
 }
 
 impl TrapKind {
     /// Every kind, in the order of their numbers, which begin at 1.
-    pub const ALL: [TrapKind; 18] = [
+    pub const ALL: [TrapKind; 19] = [
         TrapKind::Unreachable,
         TrapKind::MemoryOutOfBounds,
         TrapKind::TableOutOfBounds,
@@ -69,6 +71,7 @@ impl TrapKind {
         TrapKind::ArrayOutOfBounds,
         TrapKind::CastFailure,
         TrapKind::AllocationTooLarge,
+        TrapKind::NullExceptionReference,
     ];
 
     /// The kind of this number.
@@ -119,6 +122,7 @@ impl fmt::Display for TrapKind {
             TrapKind::ArrayOutOfBounds => "out of bounds array access",
             TrapKind::CastFailure => "cast failure",
             TrapKind::AllocationTooLarge => "allocation size too large",
+            TrapKind::NullExceptionReference => "null exception reference",
         })
     }
 }
@@ -134,7 +138,7 @@ mod tests {
             assert_eq!(TrapKind::from_code(kind.code()), kind);
         }
         assert_eq!(TrapKind::from_number(0), None);
-        assert_eq!(TrapKind::from_number(19), None);
+        assert_eq!(TrapKind::from_number(20), None);
     }
 
     #[test]

@@ -207,13 +207,7 @@ impl Instance {
         let inner = self.inner();
         let module = inner.linked.module();
         let mut frames = Vec::new();
-        let stack_limit = inner.read_header(header::STACK_LIMIT) as usize;
-        let stack_base = stack_limit
-            + inner
-                .limits
-                .stack_bytes
-                .min(inner.engine().shared.stacks.guest_bytes());
-        let stack = stack_limit - super::stack::HOST_RESERVE_BYTES..stack_base - 16;
+        let stack = inner.frames_range();
         let mut frame = match inner.place {
             Place::Code { pc, frame } => {
                 frames.extend(module.frame_at(pc));
