@@ -48,10 +48,8 @@ pub fn check(data: &[u8], canary: Canary) -> Outcome {
         match (&own, started) {
             (Ok(_), Started::Instance(peer)) => peers.push(peer),
             (Err(end), Started::Ended(other)) if end.agrees(&other) => {}
-            (Err(End::StackExhausted | End::Limited(_)), _)
-            | (_, Started::Ended(End::StackExhausted | End::Limited(_))) => {
-                return Ok(Verdict::NoCase);
-            }
+            (Err(end), _) if end.is_own_limit() => return Ok(Verdict::NoCase),
+            (_, Started::Ended(end)) if end.is_own_limit() => return Ok(Verdict::NoCase),
             (own, Started::Ended(end)) => {
                 let own = own.as_ref().err();
                 return Err(finding!(
@@ -109,7 +107,7 @@ pub fn check(data: &[u8], canary: Canary) -> Outcome {
         }
         for peer in &mut peers {
             let other = peer.call(name, &arguments, ty.results.len());
-            if end == End::StackExhausted || other == End::StackExhausted {
+            if end.is_own_limit() || other.is_own_limit() {
                 return Ok(Verdict::Checked(checked));
             }
             if !end.agrees(&other) {

@@ -99,6 +99,9 @@ pub fn end_of(
         Err(trap) => match trap.reason {
             Reason::Trap(kind) => End::of_trap(&kind.to_string()),
             Reason::Limit(limit) => End::Limited(limit.to_string()),
+            Reason::UncaughtException(exception) => {
+                End::Thrown(Value::list(&exception.types, &exception.words))
+            }
             reason => {
                 return Err(finding!(
                     "a guest without imports ended by its host: {reason}"
@@ -222,7 +225,7 @@ pub fn decode(info: &ModuleInfo, image: &[u8]) -> State {
                 let entries = (0..length).map(|index| Value::from_words(ty, &[entry(index), 0]));
                 seen.tables.push(entries.collect());
             }
-            ExportKind::Function(_) => {}
+            ExportKind::Function(_) | ExportKind::Tag(_) => {}
         }
     }
     seen

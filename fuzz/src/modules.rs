@@ -22,7 +22,7 @@ pub const TABLE_ELEMENTS_MAX: u64 = 1000;
 
 /// A module of wasm-smith's that ends: after so many loops and calls (`fuel`) it traps.
 pub fn generate(u: &mut Unstructured<'_>, purpose: Purpose, fuel: u32) -> Result<Vec<u8>> {
-    let switches: u16 = u.arbitrary()?;
+    let switches: u32 = u.arbitrary()?;
     let on = |bit: u32| switches & 1 << bit != 0;
     let relaxed_simd = on(0) && purpose == Purpose::Repeated;
     // Several memories share the room that is left; that one of them cannot grow further would depend on the others.
@@ -39,13 +39,14 @@ pub fn generate(u: &mut Unstructured<'_>, purpose: Purpose, fuel: u32) -> Result
         max_imports: 0,
         max_funcs: 8,
         max_globals: 8,
-        max_types: 16,
+        max_types: 24,
         max_data_segments: 4,
         max_element_segments: 4,
         max_tables: 3,
         max_memories: memories,
         min_memories: u32::from(on(8) || on(9)),
-        min_types: 4,
+        // With structs and arrays among them, fewer are of functions.
+        min_types: if on(17) { 10 } else { 4 },
         min_funcs: 3,
         min_globals: 1,
         max_instructions: if on(10) { 400 } else { 100 },
@@ -61,9 +62,10 @@ pub fn generate(u: &mut Unstructured<'_>, purpose: Purpose, fuel: u32) -> Result
         tail_call_enabled: true,
         extended_const_enabled: true,
         wide_arithmetic_enabled: true,
+        exceptions_enabled: on(16),
+        gc_enabled: on(17),
+        limit_arrays_in_const_exprs: true,
         // To be switched on with the engine's support (`src/compile/features.rs`).
-        exceptions_enabled: false,
-        gc_enabled: false,
         threads_enabled: false,
         ..Config::default()
     };

@@ -28,8 +28,8 @@ const STACK_BYTES: usize = 1 << 20;
 pub mod of_wasmtime {
     use super::*;
     use wasmtime::{
-        Config, Engine, Error, Extern, ExternRef, Instance, Module, Ref, Store, StoreLimits,
-        StoreLimitsBuilder, Trap, Val, ValType,
+        AnyRef, Collector, Config, Engine, Error, Extern, ExternRef, Instance, Module, Ref, Store,
+        StoreLimits, StoreLimitsBuilder, ThrownException, Trap, Val, ValType,
     };
 
     /// Signals are left to Dormouse: Wasmtime checks what it would have trapped by them.
@@ -39,6 +39,9 @@ pub mod of_wasmtime {
             .signals_based_traps(false)
             .memory_reservation(1 << 20)
             .memory_guard_size(0)
+            .collector(Collector::Null)
+            .gc_heap_reservation(1 << 20)
+            .gc_heap_guard_size(0)
             .max_wasm_stack(STACK_BYTES)
             .memory_init_cow(false)
             .wasm_tail_call(true)
@@ -93,7 +96,7 @@ pub mod of_wasmtime {
                 Value::F32(bits) => Val::F32(bits),
                 Value::F64(bits) => Val::F64(bits),
                 Value::V128(value) => Val::V128(value.into()),
-                Value::Reference(_) => {
+                Value::I31(_) | Value::Reference(_) => {
                     let ty = ty.as_ref().expect("the argument of a reference");
                     Val::null_ref(ty.heap_type())
                 }
@@ -104,12 +107,38 @@ pub mod of_wasmtime {
         }
 
         fn external(&self, reference: Option<wasmtime::Rooted<ExternRef>>) -> Value {
-            Value::Extern(reference.map(|reference| {
-                let data = reference.data(&self.store).ok().flatten();
-                *data
-                    .and_then(|data| data.downcast_ref::<u32>())
-                    .expect("a number of ours")
-            }))
+            let Some(reference) = reference else {
+                return Value::Extern(None);
+            };
+            // What was internal has no data of the host's.
+            let data = reference.data(&self.store).ok().flatten();
+            match data.and_then(|data| data.downcast_ref::<u32>()) {
+                Some(number) => Value::Extern(Some(*number)),
+                None => Value::Reference(true),
+            }
+        }
+
+        fn internal(&self, reference: Option<wasmtime::Rooted<AnyRef>>) -> Value {
+            let Some(reference) = reference else {
+                return Value::Reference(false);
+            };
+            match reference.as_i31(&self.store) {
+                Ok(Some(number)) => Value::I31(number.get_i32()),
+                _ => Value::Reference(true),
+            }
+        }
+
+        /// How a call ended that did not return.
+        fn ended(&mut self, error: &Error) -> End {
+            if error.downcast_ref::<ThrownException>().is_none() {
+                return end(error);
+            }
+            let Some(exception) = self.store.take_pending_exception() else {
+                return End::Limited("an exception that is not there".to_owned());
+            };
+            let fields = exception.fields(&mut self.store);
+            let fields: Vec<Val> = fields.map(Iterator::collect).unwrap_or_default();
+            End::Thrown(fields.into_iter().map(|value| self.value(value)).collect())
         }
 
         fn value(&self, value: Val) -> Value {
@@ -121,7 +150,7 @@ pub mod of_wasmtime {
                 Val::V128(value) => Value::V128(value.as_u128()),
                 Val::FuncRef(function) => Value::Reference(function.is_some()),
                 Val::ExternRef(reference) => self.external(reference),
-                Val::AnyRef(reference) => Value::Reference(reference.is_some()),
+                Val::AnyRef(reference) => self.internal(reference),
                 Val::ExnRef(reference) => Value::Reference(reference.is_some()),
                 _ => Value::Reference(false),
             }
@@ -152,7 +181,7 @@ pub mod of_wasmtime {
                         .map(|value| self.value(value))
                         .collect(),
                 ),
-                Err(error) => end(&error),
+                Err(error) => self.ended(&error),
             }
         }
 
@@ -175,6 +204,7 @@ pub mod of_wasmtime {
                             .map(|index| match table.get(&mut self.store, index) {
                                 Some(Ref::Func(function)) => Value::Reference(function.is_some()),
                                 Some(Ref::Extern(reference)) => self.external(reference),
+                                Some(Ref::Any(reference)) => self.internal(reference),
                                 Some(reference) => Value::Reference(!reference.is_null()),
                                 None => Value::Reference(false),
                             })
@@ -256,7 +286,7 @@ pub mod of_wasmi {
                 Value::F32(bits) => Val::F32(wasmi::F32::from_bits(bits)),
                 Value::F64(bits) => Val::F64(wasmi::F64::from_bits(bits)),
                 Value::V128(value) => Val::V128(value.into()),
-                Value::Reference(_) => Val::FuncRef(Ref::Null),
+                Value::I31(_) | Value::Reference(_) => Val::FuncRef(Ref::Null),
                 Value::Extern(None) => Val::ExternRef(Ref::Null),
                 Value::Extern(Some(number)) => {
                     Val::ExternRef(Ref::Val(ExternRef::new(&mut self.store, number)))

@@ -2,6 +2,7 @@
 
 use crate::random::Random;
 use dormouse::compile::info::{FunctionType, HeapType, ReferenceType, ValueType};
+use dormouse::layout::{EXTERNALIZED, I31_BIT, NULL_REFERENCE};
 
 /// A value as all engines see it. References, but for those that are the host's, are told apart by whether they are null and no
 /// further: each engine has names of its own for what they refer to.
@@ -16,6 +17,8 @@ pub enum Value {
     V128(u128),
     /// The host's number, or null.
     Extern(Option<u32>),
+    /// A number of 31 bits, sign-extended.
+    I31(i32),
     /// Whether there is something.
     Reference(bool),
 }
@@ -30,11 +33,25 @@ impl Value {
             ValueType::F32 => Value::F32(word as u32),
             ValueType::F64 => Value::F64(word),
             ValueType::V128 => Value::V128(u128::from(words[1]) << 64 | u128::from(word)),
-            ValueType::Reference(ty) if is_external(ty) => {
-                Value::Extern((word as u32).checked_sub(1))
-            }
-            ValueType::Reference(_) => Value::Reference(word != 0),
+            ValueType::Reference(ty) => Value::from_reference(ty, word),
         }
+    }
+
+    fn from_reference(ty: ReferenceType, word: u64) -> Value {
+        let internal = matches!(ty.heap, HeapType::Any | HeapType::Eq | HeapType::I31);
+        if word == NULL_REFERENCE {
+            return match is_external(ty) {
+                true => Value::Extern(None),
+                false => Value::Reference(false),
+            };
+        }
+        if is_external(ty) && word & EXTERNALIZED == 0 {
+            return Value::Extern((word as u32).checked_sub(1));
+        }
+        if internal && word & I31_BIT != 0 {
+            return Value::I31((word as u32) as i32 >> 1);
+        }
+        Value::Reference(true)
     }
 
     /// The words of an argument. Of references that are not the host's only null can be passed.
@@ -43,7 +60,7 @@ impl Value {
             Value::I32(value) | Value::F32(value) => vec![value.into()],
             Value::I64(value) | Value::F64(value) => vec![value],
             Value::V128(value) => vec![value as u64, (value >> 64) as u64],
-            Value::Reference(_) => vec![0],
+            Value::I31(_) | Value::Reference(_) => vec![0],
             Value::Extern(number) => vec![number.map_or(0, |number| u64::from(number) + 1)],
         }
     }
@@ -92,10 +109,12 @@ impl Value {
             ValueType::V128 => Value::V128(
                 u128::from(random.interesting()) << 64 | u128::from(random.interesting()),
             ),
-            ValueType::Reference(ty) if is_external(ty) && (!ty.nullable || random.chance(2)) => {
+            ValueType::Reference(ty)
+                if ty.heap == HeapType::Extern && (!ty.nullable || random.chance(2)) =>
+            {
                 Value::Extern(Some(random.below(5) as u32))
             }
-            ValueType::Reference(ty) if is_external(ty) => Value::Extern(None),
+            ValueType::Reference(ty) if ty.nullable && is_external(ty) => Value::Extern(None),
             ValueType::Reference(ty) if ty.nullable => Value::Reference(false),
             ValueType::Reference(_) => return None,
         })
@@ -110,7 +129,7 @@ impl Value {
 
 /// Whether references of this type are the host's numbers.
 fn is_external(ty: ReferenceType) -> bool {
-    ty.heap == HeapType::Extern
+    matches!(ty.heap, HeapType::Extern | HeapType::NoExtern)
 }
 
 /// How a call ended.
@@ -121,6 +140,8 @@ pub enum End {
     Trapped(String),
     /// The native stack, of which every engine has its own length: nothing can be said of what comes after.
     StackExhausted,
+    /// An exception with these values left the function.
+    Thrown(Vec<Value>),
     /// A limit of the embedder's.
     Limited(String),
 }
@@ -130,8 +151,15 @@ impl End {
     pub fn of_trap(message: &str) -> End {
         match trap_class(message) {
             "stack" => End::StackExhausted,
+            // How many objects there is room for is each engine's own.
+            "allocation" => End::Limited(message.to_owned()),
             class => End::Trapped(class.to_owned()),
         }
+    }
+
+    /// Whether an engine came to a limit of its own, after which nothing can be compared.
+    pub fn is_own_limit(&self) -> bool {
+        matches!(self, End::StackExhausted | End::Limited(_))
     }
 
     /// Whether two engines agree. A guest that ran into a limit and then trapped is told of the limit by one of them.
@@ -151,7 +179,7 @@ pub fn trap_class(message: &str) -> &'static str {
         ("out of bounds memory", "memory"),
         ("out of bounds table", "table"),
         ("undefined element", "table"),
-        ("uninitialized element", "null call"),
+        ("uninitialized element", "null"),
         ("indirect call type mismatch", "signature"),
         ("integer overflow", "overflow"),
         ("divide by zero", "division"),
@@ -160,7 +188,7 @@ pub fn trap_class(message: &str) -> &'static str {
         ("unaligned atomic", "unaligned"),
         ("expected shared memory", "not shared"),
         ("atomic wait on non-shared", "not shared"),
-        ("null", "null reference"),
+        ("null", "null"),
         ("out of bounds array", "array"),
         ("cast failure", "cast"),
         ("allocation size", "allocation"),
