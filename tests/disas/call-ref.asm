@@ -11,16 +11,19 @@ function 1:
   pushq %rbp
   movq %rsp, %rbp
   movq -8(%rdi), %r10
-  addq $0x10, %r10
+  addq $0x20, %r10
   cmpq %rsp, %r10
   jnbe #trap=stk_ovf
+  subq $0x10, %rsp
 block0:
+  movq %rdi, <offset:1>+(%rsp)
   testq %rdx, %rdx
   jz #trap=user12
-  load_ext_name userextname0+0, %r9
-  movl %edx, %r10d
-  leaq (%r9, %r10), %r9
-  call    *%r9
+  load_ext_name userextname0+0, %r10
+  movl %edx, %r11d
+  leaq (%r10, %r11), %r10
+  call    *%r10
+  addq $0x10, %rsp
   movq %rbp, %rsp
   popq %rbp
   retq
@@ -42,10 +45,12 @@ function 3:
   pushq %rbp
   movq %rsp, %rbp
   movq -8(%rdi), %r10
-  addq $0x10, %r10
+  addq $0x20, %r10
   cmpq %rsp, %r10
   jnbe #trap=stk_ovf
+  subq $0x10, %rsp
 block0:
+  movq %rdi, <offset:1>+(%rsp)
   movl %edx, %ecx
   uninit  %rax
   xorq %rax, %rax
@@ -59,6 +64,7 @@ block0:
   movl %eax, %eax
   leaq (%rcx, %rax), %rax
   call    *%rax
+  addq $0x10, %rsp
   movq %rbp, %rsp
   popq %rbp
   retq
