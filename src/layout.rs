@@ -27,6 +27,16 @@
 //! * That holds for a module with one memory, of 32-bit indexes and 64 KiB pages. Any other module's memories lie one
 //!   after the other in the same 4 GiB, each in a share of its own ([`MemoryLayout`]), and every access of them is
 //!   checked against the memory's length. Nothing of a share beyond its memory's length is accessible either.
+//! * An instance of a module with objects has a *wide* slot, two slots in one. The second half is its object heap, at a
+//!   constant distance from the vmctx, so that linear memory is as it is without one:
+//!
+//! ```text
+//!   slot start   vmctx                                     vmctx + HEAP_START
+//!   +------------+--------+------------------+-------------+-----------------------------+--------+
+//!   | header     | state  | linear memory 0  | guard       | object heap, 4 GiB reserved | guard  |
+//!   +------------+--------+------------------+-------------+-----------------------------+--------+
+//!   0                                                      SLOT_BYTES                    2 * SLOT_BYTES
+//! ```
 
 use serde::{Deserialize, Serialize};
 
@@ -57,8 +67,20 @@ pub const GUARD_BYTES: u64 = 32 << 20;
 /// slot share one page of page-table entries.
 pub const SLOT_BYTES: u64 = MEMORY_RESERVED_BYTES + GUARD_BYTES + STATE_BYTES_MAX + (16 << 20);
 
+/// The length of a wide slot, which takes the place of two.
+pub const WIDE_SLOT_BYTES: u64 = 2 * SLOT_BYTES;
+
+/// Where the object heap begins in a wide slot, from the vmctx.
+pub const HEAP_START: u64 = SLOT_BYTES - HEADER_BYTES as u64;
+
+/// Bytes reserved for the object heap: the offset of an object is a 32-bit number, and every such number lies in it.
+pub const HEAP_RESERVED_BYTES: u64 = 1 << 32;
+
 const _: () = {
     assert!(HEADER_BYTES.is_multiple_of(PAGE_BYTES));
+    assert!(
+        HEAP_START + HEAP_RESERVED_BYTES + GUARD_BYTES <= WIDE_SLOT_BYTES - HEADER_BYTES as u64
+    );
     assert!(SLOT_BYTES.is_multiple_of(2 << 20));
     assert!(
         HEADER_BYTES as u64 + STATE_BYTES_MAX + MEMORY_RESERVED_BYTES + GUARD_BYTES <= SLOT_BYTES
@@ -113,11 +135,37 @@ pub enum Builtin {
     TableCopy,
     /// `(table, segment, destination, source, count)`: table.init.
     TableInit,
+    /// `(header) -> reference`: an object with this header ([`object_header`]), zero but for that.
+    ObjectAllocate,
+    /// `(kind | binary logarithm of an element's bytes << 32, length) -> reference`: an array of zeros.
+    ArrayAllocate,
+    /// `(array, index, count, logarithm)`: copies the element at an index to the `count - 1` that follow it.
+    ArrayReplicate,
+    /// `(destination, destination index, source, source index, count | logarithm << 32)`: array.copy.
+    ArrayCopy,
+    /// `(kind | logarithm << 32, segment, source, length) -> reference`: array.new_data.
+    ArrayNewData,
+    /// `(kind, segment, source, length) -> reference`: array.new_elem.
+    ArrayNewElements,
+    /// `(array, index, segment | logarithm << 32, source, count)`: array.init_data.
+    ArrayInitData,
+    /// `(array, index, segment, source, count)`: array.init_elem.
+    ArrayInitElements,
+    /// `(exception)`: goes on at the handler of the exception whose header is at this address. Does not return.
+    Throw,
+    /// `(exception) -> reference`: the object of the exception whose header is at this address, made if it is none yet.
+    ExceptionReference,
+    /// `(memory, index, offset, expected, timeout in ns) -> 0 notified, 1 not equal, 2 timed out`: memory.atomic.wait32.
+    AtomicWait32,
+    /// The same for memory.atomic.wait64.
+    AtomicWait64,
+    /// `(memory, index, offset, count) -> how many were notified`: memory.atomic.notify.
+    AtomicNotify,
 }
 
 impl Builtin {
     /// Every built-in with the number of its arguments after the vmctx and whether it returns a value.
-    pub const ALL: [(Builtin, usize, bool); 8] = [
+    pub const ALL: [(Builtin, usize, bool); 21] = [
         (Builtin::MemoryGrow, 2, true),
         (Builtin::MemoryCopy, 5, false),
         (Builtin::MemoryFill, 4, false),
@@ -126,6 +174,19 @@ impl Builtin {
         (Builtin::TableFill, 4, false),
         (Builtin::TableCopy, 5, false),
         (Builtin::TableInit, 5, false),
+        (Builtin::ObjectAllocate, 1, true),
+        (Builtin::ArrayAllocate, 2, true),
+        (Builtin::ArrayReplicate, 4, false),
+        (Builtin::ArrayCopy, 5, false),
+        (Builtin::ArrayNewData, 4, true),
+        (Builtin::ArrayNewElements, 4, true),
+        (Builtin::ArrayInitData, 5, false),
+        (Builtin::ArrayInitElements, 5, false),
+        (Builtin::Throw, 1, false),
+        (Builtin::ExceptionReference, 1, true),
+        (Builtin::AtomicWait32, 5, true),
+        (Builtin::AtomicWait64, 5, true),
+        (Builtin::AtomicNotify, 4, true),
     ];
 
     /// Where the built-in's pointer lies in the table at [`header::BUILTINS`], in bytes.
@@ -147,6 +208,56 @@ pub const NULL_REFERENCE: u64 = 0;
 /// Makes the 64-bit word of a function reference.
 pub const fn function_reference(code_offset: u32, signature_id: u32) -> u64 {
     code_offset as u64 | (signature_id as u64) << 32
+}
+
+/// Bytes of the word that every object begins with.
+pub const OBJECT_HEADER_BYTES: u64 = 8;
+
+/// The offset of the first object from the start of the heap: 0 is the null reference.
+pub const FIRST_OBJECT: u64 = 8;
+
+/// Set in what an object's header says of its kind when it is an exception; the other bits are its tag's index.
+pub const EXCEPTION_KIND: u32 = 1 << 31;
+
+/// Where an array has its length, a 32-bit number.
+pub const ARRAY_LENGTH_OFFSET: u64 = OBJECT_HEADER_BYTES;
+
+/// Where the elements of an array begin.
+pub const ARRAY_ELEMENTS_OFFSET: u64 = 16;
+
+/// Set in an external reference that an internal one was made into.
+pub const EXTERNALIZED: u64 = 1 << 63;
+
+/// Set in the numbers that are references by themselves (`ref.i31`), whose value is in the 31 bits above.
+pub const I31_BIT: u64 = 1;
+
+/// The two low bits of an internal reference that was an external one, whose word is in the bits above. They are clear in a
+/// reference to an object.
+pub const INTERNALIZED: u64 = 2;
+
+/// The external reference that an internal one is made into.
+pub const fn externalize(reference: u64) -> u64 {
+    match reference & (I31_BIT | INTERNALIZED) {
+        _ if reference == NULL_REFERENCE => NULL_REFERENCE,
+        INTERNALIZED => reference >> 2,
+        _ => reference | EXTERNALIZED,
+    }
+}
+
+/// The internal reference that an external one is made into: the inverse of [`externalize`], for words below 2^62.
+pub const fn internalize(word: u64) -> u64 {
+    match word {
+        NULL_REFERENCE => NULL_REFERENCE,
+        word if word & EXTERNALIZED != 0 => word & !EXTERNALIZED,
+        word => word << 2 | INTERNALIZED,
+    }
+}
+
+/// Makes the header of an object: its kind, and its length in bytes, a multiple of 8 that counts the header.
+///
+/// A reference to an object is its offset from the start of the heap.
+pub const fn object_header(kind: u32, bytes: u32) -> u64 {
+    kind as u64 | (bytes as u64) << 32
 }
 
 /// Where a table lies in an instance.
@@ -180,6 +291,27 @@ pub struct MemoryLayout {
     pub reserved_bytes: u64,
 }
 
+/// What objects and exceptions ask of a layout.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ObjectRequest {
+    /// Whether there are objects at all.
+    pub heap: bool,
+    /// What the values of an exception take at most, in bytes; none when no exception can be thrown.
+    pub exception_bytes: Option<u32>,
+    /// Elements of each segment whose values are kept.
+    pub elements: Vec<Option<u32>>,
+}
+
+/// Where the objects of an instance lie.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HeapLayout {
+    /// Of the heap, as if it were one more memory.
+    pub memory: MemoryLayout,
+    /// Offset from the vmctx of the word that says where the next object goes, from the start of the heap; 0 stands for
+    /// [`FIRST_OBJECT`].
+    pub next_offset: u32,
+}
+
 /// Where everything of one module's instances lies, as offsets from the vmctx.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct InstanceLayout {
@@ -195,6 +327,12 @@ pub struct InstanceLayout {
     pub memory_offset: u32,
     /// Of each memory, in ascending order without overlap.
     pub memories: Vec<MemoryLayout>,
+    /// Of the values of each element segment that are made at instantiation, since they make objects, one word each.
+    pub elements: Vec<Option<u32>>,
+    /// Of the objects, if the module has any.
+    pub heap: Option<HeapLayout>,
+    /// Of the exception on its way to a handler, if the module can throw: a header and values as in an object.
+    pub exception: Option<u32>,
 }
 
 /// Why there is no layout.
@@ -246,13 +384,14 @@ fn shares(memories: &[MemoryRequest]) -> Result<Vec<u64>, LayoutError> {
 
 impl InstanceLayout {
     /// Lays out globals of the given sizes (8 or 16 bytes), tables of the given capacities, the flags of so many
-    /// data and element segments, and memories.
+    /// data and element segments, memories, and objects.
     pub fn new(
         global_bytes: impl IntoIterator<Item = u32>,
         table_capacities: impl IntoIterator<Item = u32>,
         data_segments: u32,
         element_segments: u32,
         memories: &[MemoryRequest],
+        objects: ObjectRequest,
     ) -> Result<InstanceLayout, LayoutError> {
         let shares = shares(memories)?;
         let mut layout = InstanceLayout::default();
@@ -272,6 +411,25 @@ impl InstanceLayout {
         let mut length_offsets = vec![header::MEMORY_LENGTH];
         for _ in 1..memories.len() {
             length_offsets.push(take(8, 8)? as i32);
+        }
+        if objects.heap {
+            let memory = MemoryLayout {
+                length_offset: take(8, 8)? as i32,
+                start: HEAP_START,
+                reserved_bytes: HEAP_RESERVED_BYTES,
+            };
+            let next_offset = take(8, 8)?;
+            layout.heap = Some(HeapLayout {
+                memory,
+                next_offset,
+            });
+        }
+        if let Some(bytes) = objects.exception_bytes {
+            layout.exception = Some(take(OBJECT_HEADER_BYTES + u64::from(bytes), 8)?);
+        }
+        for count in objects.elements {
+            let place = count.map(|count| take(u64::from(count) * TABLE_ENTRY_BYTES, 8));
+            layout.elements.push(place.transpose()?);
         }
         layout.data_flags = take(data_segments.into(), 1)?;
         layout.element_flags = take(element_segments.into(), 1)?;
@@ -296,15 +454,33 @@ impl InstanceLayout {
         }
         Ok(layout)
     }
+
+    /// Whether instances need a wide slot.
+    pub fn is_wide(&self) -> bool {
+        self.heap.is_some()
+    }
+
+    /// Everything that has a length of its own: the memories in order, then the object heap.
+    pub fn regions(&self) -> impl Iterator<Item = &MemoryLayout> {
+        self.memories
+            .iter()
+            .chain(self.heap.iter().map(|heap| &heap.memory))
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    const NONE: ObjectRequest = ObjectRequest {
+        heap: false,
+        exception_bytes: None,
+        elements: Vec::new(),
+    };
+
     #[test]
     fn parts_do_not_overlap_and_memory_is_page_aligned() {
-        let layout = InstanceLayout::new([8, 16, 8], [3, 0, 1000], 5, 7, &[]).unwrap();
+        let layout = InstanceLayout::new([8, 16, 8], [3, 0, 1000], 5, 7, &[], NONE).unwrap();
         assert_eq!(layout.globals, [0, 16, 32]);
         assert_eq!(layout.data_flags, 40);
         assert_eq!(layout.element_flags, 45);
@@ -318,9 +494,11 @@ mod tests {
 
     #[test]
     fn state_too_large_is_refused() {
-        assert!(InstanceLayout::new([], [u32::MAX], 0, 0, &[]).is_err());
-        assert!(InstanceLayout::new([], [(STATE_BYTES_MAX / 8) as u32 - 1], 0, 0, &[]).is_ok());
-        assert!(InstanceLayout::new([], [(STATE_BYTES_MAX / 8) as u32], 0, 0, &[]).is_err());
+        assert!(InstanceLayout::new([], [u32::MAX], 0, 0, &[], NONE).is_err());
+        assert!(
+            InstanceLayout::new([], [(STATE_BYTES_MAX / 8) as u32 - 1], 0, 0, &[], NONE).is_ok()
+        );
+        assert!(InstanceLayout::new([], [(STATE_BYTES_MAX / 8) as u32], 0, 0, &[], NONE).is_err());
     }
 
     fn request(minimum_bytes: u64, maximum_bytes: u64) -> MemoryRequest {
@@ -344,7 +522,7 @@ mod tests {
             &[request(7, u64::MAX); 100],
         ];
         for memories in cases {
-            let layout = InstanceLayout::new([8], [10], 1, 1, memories).unwrap();
+            let layout = InstanceLayout::new([8], [10], 1, 1, memories, NONE).unwrap();
             assert_eq!(layout.memories.len(), memories.len());
             let mut end = u64::from(layout.memory_offset);
             for (index, (memory, request)) in layout.memories.iter().zip(memories).enumerate() {
@@ -356,7 +534,7 @@ mod tests {
             assert!(end <= u64::from(layout.memory_offset) + ALL);
         }
         let uneven = [request(65536, 65536), request(0, u64::MAX)];
-        let layout = InstanceLayout::new([], [], 0, 0, &uneven).unwrap();
+        let layout = InstanceLayout::new([], [], 0, 0, &uneven, NONE).unwrap();
         assert_eq!(layout.memories[1].reserved_bytes, ALL - 65536);
     }
 
@@ -374,10 +552,33 @@ mod tests {
             &[request(u64::MAX, u64::MAX), request(u64::MAX, u64::MAX)],
         ] {
             assert!(matches!(
-                InstanceLayout::new([], [], 0, 0, memories),
+                InstanceLayout::new([], [], 0, 0, memories, NONE),
                 Err(LayoutError::MemoriesTooLarge { .. })
             ));
         }
+    }
+
+    #[test]
+    fn the_object_heap_lies_behind_the_guard_and_moves_nothing() {
+        let memories = [request(65536, u64::MAX)];
+        let plain = InstanceLayout::new([8], [3], 1, 1, &memories, NONE).unwrap();
+        assert!(!plain.is_wide() && plain.exception.is_none());
+        let objects = ObjectRequest {
+            heap: true,
+            exception_bytes: Some(24),
+            elements: Vec::new(),
+        };
+        let layout = InstanceLayout::new([8], [3], 1, 1, &memories, objects).unwrap();
+        assert!(layout.is_wide());
+        assert_eq!(layout.memories, plain.memories);
+        let heap = layout.heap.unwrap();
+        let (words, exception) = (heap.memory.length_offset as u32, layout.exception.unwrap());
+        assert_eq!((words, heap.next_offset, exception), (8, 16, 24));
+        assert_eq!(layout.data_flags, 24 + 8 + 24);
+        assert!(heap.memory.start.is_multiple_of(PAGE_BYTES as u64));
+        let memory = layout.memories[0];
+        assert!(memory.start + memory.reserved_bytes + GUARD_BYTES <= heap.memory.start);
+        assert_eq!(layout.regions().count(), 2);
     }
 
     #[test]

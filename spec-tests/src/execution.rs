@@ -2,6 +2,7 @@
 
 use crate::instances::{Instances, Mode, Refusal, compile_one};
 use crate::values;
+use dormouse::Reason;
 use dormouse::compile::CompileError;
 use std::collections::{HashMap, HashSet};
 use wast::token::Id;
@@ -64,6 +65,10 @@ fn encode(directive: &mut WastDirective<'_>) -> Option<Result<Vec<u8>, String>> 
         | WastDirective::AssertTrap {
             exec: WastExecute::Wat(module),
             ..
+        }
+        | WastDirective::AssertException {
+            exec: WastExecute::Wat(module),
+            ..
         } => module.encode(),
         _ => return None,
     };
@@ -74,6 +79,8 @@ fn encode(directive: &mut WastDirective<'_>) -> Option<Result<Vec<u8>, String>> 
 enum End {
     Returned(Vec<u64>),
     Trapped(String),
+    /// An exception came out of it.
+    Threw(String),
     Refused(Refusal),
 }
 
@@ -166,6 +173,11 @@ impl<'s, 'a> Execution<'s, 'a> {
                 let end = self.execute(index, exec);
                 assert_trap(end, message)
             }
+            WastDirective::AssertException { exec, .. } => match self.execute(index, exec) {
+                None => Outcome::Untried,
+                Some(End::Threw(_)) => Outcome::Passed,
+                Some(end) => failed(format!("expected an exception, {}", end.describe())),
+            },
             WastDirective::AssertExhaustion { call, message, .. } => {
                 assert_trap(self.invoke(call), message)
             }
@@ -244,7 +256,10 @@ impl<'s, 'a> Execution<'s, 'a> {
                 ))),
                 Some(function) => match instance.call(function, &words) {
                     Ok(words) => End::Returned(words),
-                    Err(trap) => End::Trapped(trap.reason.to_string()),
+                    Err(trap) => match trap.reason {
+                        Reason::UncaughtException(exception) => End::Threw(exception.to_string()),
+                        reason => End::Trapped(reason.to_string()),
+                    },
                 },
             },
         };
@@ -315,6 +330,7 @@ impl End {
         match self {
             End::Returned(words) => format!("got {words:x?}"),
             End::Trapped(message) => format!("trapped: {message}"),
+            End::Threw(message) => message.clone(),
             End::Refused(refusal) => refusal.to_string(),
         }
     }
@@ -340,7 +356,6 @@ fn failed(message: String) -> Outcome {
 
 fn kind(directive: &WastDirective<'_>) -> &'static str {
     match directive {
-        WastDirective::AssertException { .. } => "assert_exception",
         WastDirective::AssertSuspension { .. } => "assert_suspension",
         WastDirective::Thread(_) => "thread",
         WastDirective::Wait { .. } => "wait",

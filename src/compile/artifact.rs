@@ -3,7 +3,7 @@
 //! ```text
 //!   0      header   magic, format version, checksum, length, place of each section          one page
 //!   4096   text     position-independent machine code, padded with breakpoints to whole pages
-//!          ...      compiler, CPU features, ModuleInfo, data, trap sites, call sites, functions, names
+//!          ...      compiler, CPU features, ModuleInfo, data, trap sites, call sites, handlers, functions, names
 //! ```
 //!
 //! All numbers are little-endian; lists of numbers are arrays of u32, read in place. The text can be mapped read-execute
@@ -26,10 +26,13 @@ const MAGIC: [u8; 24] = *b"dormouse-artifact\0\0\0\0\0\0\0";
 
 /// The version of the file's format and of the contract between compiled code and the sandbox
 /// ([`crate::layout`]). To be raised with every change of either.
-pub const FORMAT_VERSION: u32 = 3;
+pub const FORMAT_VERSION: u32 = 4;
 
 /// Who compiled: an artifact of another compiler is compiled again.
 pub const COMPILER: &str = concat!("dormouse ", env!("CARGO_PKG_VERSION"), " cranelift 0.135.8");
+
+/// What the stack pointer is a multiple of at every call.
+const STACK_ALIGNMENT: u32 = 16;
 
 const VERSION_AT: usize = 24;
 const CHECKSUM_AT: usize = 32;
@@ -51,6 +54,12 @@ enum Section {
     /// Return offsets of calls, ascending; the next is parallel to it.
     CallCode,
     CallWasm,
+    /// Return offsets of the calls with a handler for exceptions, ascending; the next two are parallel to it.
+    HandlerReturn,
+    /// Where the handler begins.
+    HandlerCode,
+    /// Bytes from the stack pointer at the call up to the frame pointer.
+    HandlerFrame,
     /// Code offset of each function by index, ascending; the next is parallel to it.
     FunctionCode,
     FunctionBytes,
@@ -153,6 +162,19 @@ pub(super) fn write(
         Section::CallWasm,
         text.calls.iter().map(|call| call.wasm_offset),
     );
+    let handlers = || text.handlers.iter();
+    writer.numbers(
+        Section::HandlerReturn,
+        handlers().map(|site| site.return_offset),
+    );
+    writer.numbers(
+        Section::HandlerCode,
+        handlers().map(|site| site.handler_offset),
+    );
+    writer.numbers(
+        Section::HandlerFrame,
+        handlers().map(|site| site.frame_bytes),
+    );
     let functions = &module.info.functions;
     writer.numbers(
         Section::FunctionCode,
@@ -239,6 +261,14 @@ pub struct Trap {
     pub wasm_offset: Option<u32>,
 }
 
+/// Where a call goes on when an exception comes out of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Handler {
+    pub code_offset: u32,
+    /// Bytes from the stack pointer that it expects up to the frame pointer.
+    pub frame_bytes: u32,
+}
+
 /// Where the parts of one artifact lie. A holder of mapped bytes keeps this beside them; every method takes those bytes.
 ///
 /// Methods allocate nothing and take no lock: they may be called in a signal handler. Bytes other than those the
@@ -301,6 +331,34 @@ impl ArtifactIndex {
         self.numbers(Section::TrapWasm, file).known(index)
     }
 
+    /// The handler of the call that returns to this code offset, if it has one.
+    pub fn handler_at(&self, file: &[u8], return_offset: u32) -> Option<Handler> {
+        let index = self
+            .numbers(Section::HandlerReturn, file)
+            .find(return_offset)?;
+        Some(Handler {
+            code_offset: self.numbers(Section::HandlerCode, file).get(index)?,
+            frame_bytes: self.numbers(Section::HandlerFrame, file).get(index)?,
+        })
+    }
+
+    /// Whether a handler begins in the same function's code as the call returns to, and the frame is whole.
+    fn handlers_are_in_place(&self, file: &[u8]) -> bool {
+        let numbers = |section| self.numbers(section, file).0.iter();
+        let [returns, codes, frames] = [
+            Section::HandlerReturn,
+            Section::HandlerCode,
+            Section::HandlerFrame,
+        ]
+        .map(|section| numbers(section).map(|number| u32::from_le_bytes(*number)));
+        returns.zip(codes).zip(frames).all(|((at, code), frame)| {
+            let function = self.function_at(file, at.wrapping_sub(1));
+            function.is_some()
+                && function == self.function_at(file, code)
+                && frame.is_multiple_of(STACK_ALIGNMENT)
+        })
+    }
+
     /// The function whose code, or whose stub if it is imported, contains this offset. None for entry trampolines and
     /// stubs of built-ins.
     pub fn function_at(&self, file: &[u8], code_offset: u32) -> Option<u32> {
@@ -353,6 +411,41 @@ impl Numbers<'_> {
     }
 }
 
+/// Whether the bytes are those that were written.
+pub fn verify(bytes: &[u8]) -> Result<(), ArtifactError> {
+    check_header(bytes, bytes.len() as u64)?;
+    if checksum(bytes) != bytes[CHECKSUM_AT..LENGTH_AT] {
+        return Err(ArtifactError::Damaged {
+            what: "its checksum does not match",
+        });
+    }
+    Ok(())
+}
+
+/// What the first page says of a file of so many bytes, before all of it is read.
+pub fn check_header(bytes: &[u8], file_bytes: u64) -> Result<(), ArtifactError> {
+    let damaged = |what| Err(ArtifactError::Damaged { what });
+    if bytes.get(..MAGIC.len()) != Some(&MAGIC[..]) {
+        return Err(ArtifactError::NotAnArtifact);
+    }
+    if bytes.len() < PAGE_BYTES {
+        return damaged("shorter than its header");
+    }
+    let version = header_number(bytes, VERSION_AT) as u32;
+    if version != FORMAT_VERSION {
+        return Err(ArtifactError::Version { found: version });
+    }
+    if header_number(bytes, LENGTH_AT) != file_bytes {
+        return damaged("of another length than it says");
+    }
+    Ok(())
+}
+
+fn header_number(bytes: &[u8], at: usize) -> u64 {
+    let number = bytes[at..at + 8].try_into();
+    u64::from_le_bytes(number.expect("eight bytes of the header"))
+}
+
 /// An artifact whose bytes have been verified.
 #[derive(Clone, Debug)]
 pub struct Artifact<'a> {
@@ -365,39 +458,22 @@ impl<'a> Artifact<'a> {
     /// Verifies and reads an artifact: magic, version, checksum, compiler, then contents. Whether this CPU can run it is
     /// asked separately, with [`Artifact::check_cpu`].
     pub fn parse(bytes: &'a [u8]) -> Result<Artifact<'a>, ArtifactError> {
-        let damaged = |what| ArtifactError::Damaged { what };
-        if bytes.get(..MAGIC.len()) != Some(&MAGIC[..]) {
-            return Err(ArtifactError::NotAnArtifact);
-        }
-        if bytes.len() < PAGE_BYTES {
-            return Err(damaged("shorter than its header"));
-        }
-        let number = |at: usize| {
-            u64::from_le_bytes(
-                bytes[at..at + 8]
-                    .try_into()
-                    .expect("eight bytes of the header"),
-            )
-        };
-        let version = number(VERSION_AT) as u32;
-        if version != FORMAT_VERSION {
-            return Err(ArtifactError::Version { found: version });
-        }
-        if number(LENGTH_AT) != bytes.len() as u64 {
-            return Err(damaged("of another length than it says"));
-        }
-        if checksum(bytes) != bytes[CHECKSUM_AT..LENGTH_AT] {
-            return Err(damaged("its checksum does not match"));
-        }
+        verify(bytes)?;
+        Artifact::read(bytes)
+    }
 
+    /// Reads an artifact of which [`verify`] said that it is whole.
+    pub fn read(bytes: &'a [u8]) -> Result<Artifact<'a>, ArtifactError> {
+        let damaged = |what| ArtifactError::Damaged { what };
+        check_header(bytes, bytes.len() as u64)?;
         let mut index = ArtifactIndex {
             sections: [(0, 0); SECTIONS],
             text_bytes: 0,
         };
         for section in 0..SECTIONS {
             let (start, length) = (
-                number(SECTIONS_AT + section * 16),
-                number(SECTIONS_AT + section * 16 + 8),
+                header_number(bytes, SECTIONS_AT + section * 16),
+                header_number(bytes, SECTIONS_AT + section * 16 + 8),
             );
             let end = start
                 .checked_add(length)
@@ -426,7 +502,12 @@ impl<'a> Artifact<'a> {
         let data = index.data(bytes).len() as u64;
         check::module_info(&info, text.len() as u64, data).map_err(damaged)?;
 
-        for sorted in [Section::TrapCode, Section::CallCode, Section::FunctionCode] {
+        for sorted in [
+            Section::TrapCode,
+            Section::CallCode,
+            Section::HandlerReturn,
+            Section::FunctionCode,
+        ] {
             if !index.numbers(sorted, bytes).is_ascending() {
                 return Err(damaged("code offsets out of order"));
             }
@@ -436,11 +517,16 @@ impl<'a> Artifact<'a> {
         if count(Section::TrapWasm) != traps
             || index.bytes(Section::TrapKind, bytes).len() != traps
             || count(Section::CallWasm) != count(Section::CallCode)
+            || count(Section::HandlerCode) != count(Section::HandlerReturn)
+            || count(Section::HandlerFrame) != count(Section::HandlerReturn)
             || count(Section::FunctionCode) != info.functions.len()
             || count(Section::FunctionBytes) != info.functions.len()
             || count(Section::NameStart) != info.functions.len() + 1
         {
             return Err(damaged("lists of different lengths"));
+        }
+        if !index.handlers_are_in_place(bytes) {
+            return Err(damaged("a handler outside of its function"));
         }
         Ok(Artifact { bytes, index, info })
     }
@@ -511,3 +597,6 @@ impl<'a> Artifact<'a> {
         self.index.function_name(self.bytes, function)
     }
 }
+
+#[cfg(test)]
+mod tests;

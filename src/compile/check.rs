@@ -2,7 +2,8 @@
 
 use super::info::*;
 use crate::layout::{
-    MEMORY_RESERVED_BYTES, PAGE_BYTES, STATE_BYTES_MAX, TABLE_ENTRY_BYTES, header,
+    HEAP_RESERVED_BYTES, HEAP_START, MEMORY_RESERVED_BYTES, PAGE_BYTES, STATE_BYTES_MAX,
+    TABLE_ENTRY_BYTES, header,
 };
 
 type Check = Result<(), &'static str>;
@@ -24,6 +25,7 @@ pub(super) fn module_info(info: &ModuleInfo, text_bytes: u64, data_bytes: u64) -
             ExportKind::Table(index) => is_index(index, &info.tables),
             ExportKind::Memory(index) => is_index(index, &info.memories),
             ExportKind::Global(index) => is_index(index, &info.globals),
+            ExportKind::Tag(index) => is_index(index, &info.tags),
         };
         ensure(exists, "an export of nothing")?;
         if let ExportKind::Function(index) = export.kind {
@@ -109,6 +111,18 @@ fn types(info: &ModuleInfo) -> Check {
         .try_for_each(|ty| reference(info, ty.element))
 }
 
+fn composite(info: &ModuleInfo, index: u32) -> Option<&CompositeType> {
+    info.types.get(index as usize).map(|ty| &ty.composite)
+}
+
+/// The number of operands of an instruction that makes an array, if there is such a type and somewhere to put it.
+fn array(info: &ModuleInfo, index: u32, operands: u32) -> Result<u32, &'static str> {
+    match composite(info, index) {
+        Some(CompositeType::Array(_)) => Ok(operands),
+        _ => Err("an array of no type"),
+    }
+}
+
 fn reference(info: &ModuleInfo, ty: ReferenceType) -> Check {
     match ty.heap {
         HeapType::Concrete(index) => ensure(is_index(index, &info.types), "a reference to no type"),
@@ -158,7 +172,7 @@ fn has_trampoline(info: &ModuleInfo, function: u32) -> Check {
 }
 
 fn imports(info: &ModuleInfo) -> Check {
-    let (mut functions, mut tables, mut memories, mut globals) = (0, 0, 0, 0);
+    let (mut functions, mut tables, mut memories, mut globals, mut tags) = (0, 0, 0, 0, 0);
     for import in &info.imports {
         match import.kind {
             ImportKind::Function { type_index } => {
@@ -172,6 +186,7 @@ fn imports(info: &ModuleInfo) -> Check {
             ImportKind::Table(_) => tables += 1,
             ImportKind::Memory(_) => memories += 1,
             ImportKind::Global(_) => globals += 1,
+            ImportKind::Tag { .. } => tags += 1,
         }
     }
     ensure(
@@ -186,6 +201,7 @@ fn imports(info: &ModuleInfo) -> Check {
         memories <= info.memories.len(),
         "a memory imported but not there",
     )?;
+    ensure(tags <= info.tags.len(), "a tag imported but not there")?;
     ensure(
         info.globals.len() == globals as usize + info.global_initializers.len(),
         "globals without initial values",
@@ -199,6 +215,8 @@ fn imports(info: &ModuleInfo) -> Check {
 fn layout(info: &ModuleInfo) -> Check {
     let layout = &info.layout;
     memories(info)?;
+    heap(info)?;
+    exceptions(info)?;
     let end = u64::from(layout.memory_offset);
     ensure(
         end <= STATE_BYTES_MAX && end.is_multiple_of(PAGE_BYTES as u64),
@@ -277,6 +295,50 @@ fn memories(info: &ModuleInfo) -> Check {
     )
 }
 
+/// Checks that the object heap is where all are, and that its words are in the state.
+fn heap(info: &ModuleInfo) -> Check {
+    let objects = info
+        .types
+        .iter()
+        .any(|ty| !matches!(ty.composite, CompositeType::Function(_)));
+    let Some(heap) = &info.layout.heap else {
+        return ensure(!objects, "objects without a heap");
+    };
+    ensure(
+        info.layout.elements.len() == info.elements.len(),
+        "elements without a place",
+    )?;
+    let state_end = u64::from(info.layout.memory_offset);
+    for (place, segment) in info.layout.elements.iter().zip(&info.elements) {
+        let bytes = segment.elements.len() as u64 * TABLE_ENTRY_BYTES;
+        let in_place =
+            place.is_none_or(|at| fits(at.into(), bytes, state_end) && at.is_multiple_of(8));
+        ensure(in_place, "misplaced elements")?;
+    }
+    let in_state = |offset: u64| fits(offset, 8, state_end) && offset.is_multiple_of(8);
+    ensure(
+        u64::try_from(heap.memory.length_offset).is_ok_and(in_state)
+            && in_state(heap.next_offset.into())
+            && heap.memory.start == HEAP_START
+            && heap.memory.reserved_bytes == HEAP_RESERVED_BYTES,
+        "a misplaced object heap",
+    )
+}
+
+/// Checks that there is room for an exception of every tag.
+fn exceptions(info: &ModuleInfo) -> Check {
+    let state_end = u64::from(info.layout.memory_offset);
+    for (index, tag) in info.tags.iter().enumerate() {
+        ensure(is_signature(info, tag.type_index), "a tag of no type")?;
+        let bytes = info.exception_header(index as u32) >> 32;
+        let in_place = info.layout.exception.is_some_and(|offset| {
+            offset.is_multiple_of(8) && fits(offset.into(), bytes, state_end)
+        });
+        ensure(in_place, "a misplaced exception")?;
+    }
+    Ok(())
+}
+
 /// Checks indices, and that the expression leaves one value on a stack it never takes too much from.
 fn constant_expression(info: &ModuleInfo, expression: &ConstantExpression) -> Check {
     let mut height = 0u32;
@@ -296,6 +358,20 @@ fn constant_expression(info: &ModuleInfo, expression: &ConstantExpression) -> Ch
             ConstantInstruction::Const(_)
             | ConstantInstruction::V128(_)
             | ConstantInstruction::RefNull => 0,
+            ConstantInstruction::RefI31
+            | ConstantInstruction::AnyConvertExtern
+            | ConstantInstruction::ExternConvertAny => 1,
+            ConstantInstruction::StructNew(index) => match composite(info, *index) {
+                Some(CompositeType::Struct(fields)) => fields.len() as u32,
+                _ => return Err("a struct of no type"),
+            },
+            ConstantInstruction::StructNewDefault(index) => match composite(info, *index) {
+                Some(CompositeType::Struct(_)) => 0,
+                _ => return Err("a struct of no type"),
+            },
+            ConstantInstruction::ArrayNew(index) => array(info, *index, 2)?,
+            ConstantInstruction::ArrayNewDefault(index) => array(info, *index, 1)?,
+            ConstantInstruction::ArrayNewFixed(index, count) => array(info, *index, *count)?,
             ConstantInstruction::I32Add
             | ConstantInstruction::I32Sub
             | ConstantInstruction::I32Mul

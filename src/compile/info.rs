@@ -4,7 +4,9 @@
 
 pub use super::types::*;
 
-use crate::layout::{InstanceLayout, WASM_PAGE_BYTES};
+use crate::layout::{
+    EXCEPTION_KIND, InstanceLayout, OBJECT_HEADER_BYTES, WASM_PAGE_BYTES, object_header,
+};
 use serde::{Deserialize, Serialize};
 
 /// The limits of a memory (in wasm pages) or a table (in elements).
@@ -22,6 +24,8 @@ pub struct MemoryType {
     pub index64: bool,
     /// The binary logarithm of its page size.
     pub page_bytes_log2: u8,
+    /// Whether guests may wait at it.
+    pub shared: bool,
 }
 
 impl MemoryType {
@@ -69,6 +73,15 @@ pub struct TableType {
     pub index64: bool,
 }
 
+/// What exceptions of one kind have in common.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Tag {
+    /// Index into [`ModuleInfo::types`]: the parameters are the values of an exception.
+    pub type_index: u32,
+    /// From the name section or an export.
+    pub name: Option<String>,
+}
+
 /// An instruction of a constant expression.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum ConstantInstruction {
@@ -84,6 +97,29 @@ pub enum ConstantInstruction {
     I64Add,
     I64Sub,
     I64Mul,
+    RefI31,
+    /// What makes an object names its type.
+    StructNew(u32),
+    StructNewDefault(u32),
+    ArrayNew(u32),
+    ArrayNewDefault(u32),
+    ArrayNewFixed(u32, u32),
+    AnyConvertExtern,
+    ExternConvertAny,
+}
+
+impl ConstantInstruction {
+    /// Whether it makes an object: such a value is made once and kept.
+    pub fn allocates(&self) -> bool {
+        matches!(
+            self,
+            ConstantInstruction::StructNew(_)
+                | ConstantInstruction::StructNewDefault(_)
+                | ConstantInstruction::ArrayNew(_)
+                | ConstantInstruction::ArrayNewDefault(_)
+                | ConstantInstruction::ArrayNewFixed(..)
+        )
+    }
 }
 
 /// A constant expression, in stack order.
@@ -122,6 +158,7 @@ pub enum ImportKind {
     Table(TableType),
     Memory(MemoryType),
     Global(GlobalType),
+    Tag { type_index: u32 },
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -137,6 +174,7 @@ pub enum ExportKind {
     Table(u32),
     Memory(u32),
     Global(u32),
+    Tag(u32),
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -164,6 +202,9 @@ pub struct ModuleInfo {
     pub signature_ids: Vec<u32>,
     /// How many ids, from its own on, are those of subtypes of each type; a type is its own subtype.
     pub subtype_ids: Vec<u32>,
+    /// Ids of function types come first, then those of structs, which begin here, then those of arrays.
+    pub first_struct_id: u32,
+    pub first_array_id: u32,
     pub imports: Vec<Import>,
     pub exports: Vec<Export>,
     pub functions: Vec<FunctionInfo>,
@@ -176,6 +217,7 @@ pub struct ModuleInfo {
     /// Initial value of each global defined here, in order after the imported ones.
     pub global_initializers: Vec<ConstantExpression>,
     pub imported_globals: u32,
+    pub tags: Vec<Tag>,
     pub elements: Vec<ElementSegment>,
     pub data: Vec<DataSegment>,
     pub start: Option<u32>,
@@ -200,6 +242,11 @@ impl ModuleInfo {
         matches!(self.memories[..], [memory] if !memory.index64 && memory.page_bytes() == WASM_PAGE_BYTES)
     }
 
+    /// How many memories follow the state without a gap: memory 0, if there is one.
+    pub fn adjoining_memories(&self) -> usize {
+        self.memories.len().min(1)
+    }
+
     /// The memory that the host reads and writes on behalf of the guest: the one exported as `memory`, which is what
     /// WASI asks for, otherwise memory 0.
     pub fn host_memory(&self) -> Option<u32> {
@@ -207,6 +254,20 @@ impl ModuleInfo {
             Some(ExportKind::Memory(memory)) => Some(memory),
             _ => (!self.memories.is_empty()).then_some(0),
         }
+    }
+
+    /// The types of the values that exceptions with a tag carry.
+    pub fn tag_values(&self, tag: u32) -> &[ValueType] {
+        let type_index = self.tags[tag as usize].type_index;
+        &self.signature(type_index).parameters
+    }
+
+    /// The header of exceptions with a tag: as an object, and on their way to a handler.
+    pub fn exception_header(&self, tag: u32) -> u64 {
+        let values = self.tag_values(tag).iter();
+        let bytes =
+            OBJECT_HEADER_BYTES as u32 + values.map(|ty| ty.words() as u32 * 8).sum::<u32>();
+        object_header(EXCEPTION_KIND | tag, bytes)
     }
 
     /// The type of a function by its index.
@@ -222,6 +283,28 @@ impl ModuleInfo {
         match &self.types[type_index as usize].composite {
             CompositeType::Function(ty) => ty,
             other => panic!("type {type_index} is no function's: {other:?}"),
+        }
+    }
+
+    /// The fields of the struct type of this index.
+    ///
+    /// # Panics
+    /// When it is a type of functions or arrays.
+    pub fn struct_fields(&self, type_index: u32) -> &[FieldType] {
+        match &self.types[type_index as usize].composite {
+            CompositeType::Struct(fields) => fields,
+            other => panic!("type {type_index} is no struct's: {other:?}"),
+        }
+    }
+
+    /// How elements of the array type of this index are stored.
+    ///
+    /// # Panics
+    /// When it is a type of functions or structs.
+    pub fn array_storage(&self, type_index: u32) -> StorageType {
+        match &self.types[type_index as usize].composite {
+            CompositeType::Array(element) => element.storage,
+            other => panic!("type {type_index} is no array's: {other:?}"),
         }
     }
 

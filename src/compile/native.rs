@@ -13,6 +13,7 @@ use super::error::CompileError;
 use super::features;
 use super::info::ModuleInfo;
 use super::parse::{Body, Module};
+use super::sites::{CallSite, HandlerSite, TrapSite, handler_site};
 use super::translate::{self, BodyError, StubContext, Target};
 use super::trap::TrapKind;
 use crate::layout::Builtin;
@@ -155,21 +156,6 @@ pub(super) fn cpu_features(isa: &dyn TargetIsa) -> Vec<String> {
     features
 }
 
-/// A place in machine code where it may trap.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct TrapSite {
-    pub code_offset: u32,
-    pub kind: TrapKind,
-    pub wasm_offset: u32,
-}
-
-/// A place in machine code a call returns to.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct CallSite {
-    pub return_offset: u32,
-    pub wasm_offset: u32,
-}
-
 /// The linked machine code of a module.
 pub(super) struct Text {
     pub bytes: Vec<u8>,
@@ -177,6 +163,8 @@ pub(super) struct Text {
     pub traps: Vec<TrapSite>,
     /// Sorted by code offset.
     pub calls: Vec<CallSite>,
+    /// Sorted by return offset.
+    pub handlers: Vec<HandlerSite>,
 }
 
 /// One function of the text.
@@ -203,6 +191,7 @@ struct MachineCode {
     relocations: Vec<Relocation>,
     traps: Vec<TrapSite>,
     calls: Vec<CallSite>,
+    handlers: Vec<HandlerSite>,
 }
 
 /// One function as the compiler's tests see it.
@@ -348,6 +337,7 @@ impl<'a> Worker<'a> {
                     wasm_offset: wasm_offset(call.ret_addr - 1),
                 })
                 .collect(),
+            handlers: buffer.call_sites().filter_map(handler_site).collect(),
         })
     }
 
@@ -544,6 +534,7 @@ fn link(
         bytes: vec![FILLER; end as usize],
         traps: Vec::new(),
         calls: Vec::new(),
+        handlers: Vec::new(),
     };
     for (code, start) in codes.into_iter().zip(starts) {
         let at = start as usize;
@@ -566,9 +557,16 @@ fn link(
                 return_offset: start + call.return_offset,
                 ..call
             }));
+        text.handlers
+            .extend(code.handlers.into_iter().map(|site| HandlerSite {
+                return_offset: start + site.return_offset,
+                handler_offset: start + site.handler_offset,
+                ..site
+            }));
     }
     text.traps.sort_by_key(|trap| trap.code_offset);
     text.calls.sort_by_key(|call| call.return_offset);
+    text.handlers.sort_by_key(|site| site.return_offset);
     Ok(text)
 }
 

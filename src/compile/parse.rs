@@ -8,12 +8,12 @@ use super::error::CompileError;
 use super::features;
 use super::info::*;
 use super::type_section::Types;
-use crate::layout::{InstanceLayout, MemoryRequest, WASM_PAGE_BYTES};
+use crate::layout::{InstanceLayout, MemoryRequest, ObjectRequest, WASM_PAGE_BYTES};
 use std::borrow::Cow;
 use wasmparser::{
-    ConstExpr, DataKind, ElementItems, ElementKind, ExternalKind, FuncToValidate, FunctionBody,
-    KnownCustom, Name, Operator, Parser, Payload, TableInit, TypeRef, ValidPayload, Validator,
-    ValidatorResources,
+    Catch, ConstExpr, DataKind, ElementItems, ElementKind, ExternalKind, FuncToValidate,
+    FunctionBody, KnownCustom, Name, Operator, Parser, Payload, TableInit, TypeRef, ValidPayload,
+    Validator, ValidatorResources,
 };
 
 /// The most bytes a module may have: offsets into it are 32 bits wide in the artifact.
@@ -106,6 +106,8 @@ impl<'a> ModuleReader<'a> {
         info.types = types.defined;
         info.signature_ids = types.signature_ids;
         info.subtype_ids = types.subtype_ids;
+        info.first_struct_id = types.first_struct_id;
+        info.first_array_id = types.first_array_id;
         Ok(())
     }
 
@@ -142,6 +144,11 @@ impl<'a> ModuleReader<'a> {
                     info.memories.push(memory_type(memory?));
                 }
             }
+            Payload::TagSection(tags) => {
+                for tag in tags {
+                    info.tags.push(tag_of(tag?));
+                }
+            }
             Payload::GlobalSection(globals) => {
                 for global in globals {
                     let global = global?;
@@ -158,6 +165,7 @@ impl<'a> ModuleReader<'a> {
                         ExternalKind::Table => ExportKind::Table(export.index),
                         ExternalKind::Memory => ExportKind::Memory(export.index),
                         ExternalKind::Global => ExportKind::Global(export.index),
+                        ExternalKind::Tag => ExportKind::Tag(export.index),
                         other => unreachable!("validated away: export of {other:?}"),
                     };
                     info.exports.push(Export {
@@ -255,7 +263,12 @@ impl<'a> ModuleReader<'a> {
                 info.imported_globals += 1;
                 (ImportKind::Global(ty), Some("global"))
             }
-            TypeRef::Tag(_) => unreachable!("validated away: import of a tag"),
+            TypeRef::Tag(ty) => {
+                let tag = tag_of(ty);
+                let type_index = tag.type_index;
+                info.tags.push(tag);
+                (ImportKind::Tag { type_index }, Some("tag"))
+            }
         };
         if let Some(kind) = unsupported {
             self.import_error
@@ -280,13 +293,25 @@ impl<'a> Module<'a> {
     fn read_names(&mut self, names: wasmparser::NameSectionReader<'a>) {
         self.names.resize(self.info.functions.len(), None);
         for subsection in names {
-            let Ok(Name::Function(map)) = subsection else {
-                continue;
-            };
-            for naming in map {
-                let Ok(naming) = naming else { break };
-                self.name(naming.index, naming.name);
+            match subsection {
+                Ok(Name::Function(map)) => {
+                    for naming in map.into_iter().map_while(Result::ok) {
+                        self.name(naming.index, naming.name);
+                    }
+                }
+                Ok(Name::Tag(map)) => {
+                    for naming in map.into_iter().map_while(Result::ok) {
+                        self.name_tag(naming.index, naming.name);
+                    }
+                }
+                _ => {}
             }
+        }
+    }
+
+    fn name_tag(&mut self, tag: u32, name: &str) {
+        if let Some(tag) = self.info.tags.get_mut(tag as usize) {
+            tag.name.get_or_insert_with(|| name.to_owned());
         }
     }
 
@@ -296,11 +321,13 @@ impl<'a> Module<'a> {
         }
     }
 
-    /// Names the functions that the name section does not.
+    /// Names the functions and tags that the name section does not.
     fn name_by_exports_and_imports(&mut self) {
         for export in std::mem::take(&mut self.info.exports) {
-            if let ExportKind::Function(function) = export.kind {
-                self.name(function, export.name.clone());
+            match export.kind {
+                ExportKind::Function(function) => self.name(function, export.name.clone()),
+                ExportKind::Tag(tag) => self.name_tag(tag, &export.name),
+                _ => {}
             }
             self.info.exports.push(export);
         }
@@ -358,8 +385,49 @@ impl<'a> Module<'a> {
             self.info.data.len() as u32,
             self.info.elements.len() as u32,
             &memories,
+            self.objects(),
         )?;
         Ok(())
+    }
+
+    /// What objects and exceptions need: exceptions that are referred to are objects. Bodies are only scanned when there is a tag.
+    fn objects(&self) -> ObjectRequest {
+        let value_bytes = (0..self.info.tags.len() as u32).map(|tag| {
+            let words = self.info.tag_values(tag).iter().map(|ty| ty.words() as u32);
+            words.sum::<u32>() * 8
+        });
+        let exception_bytes = value_bytes.max();
+        let refers = |operator: &Operator<'_>| {
+            matches!(operator, Operator::TryTable { try_table }
+            if try_table.catches.iter().any(|catch| {
+                matches!(catch, Catch::OneRef { .. } | Catch::AllRef { .. })
+            }))
+        };
+        let kept = |segment: &ElementSegment| {
+            let mut instructions = segment.elements.iter().flatten();
+            let kept = segment.mode == SegmentMode::Passive
+                && instructions.any(ConstantInstruction::allocates);
+            kept.then_some(segment.elements.len() as u32)
+        };
+        let objects = self.info.types.iter().any(|ty| match ty.composite {
+            CompositeType::Function(_) => false,
+            CompositeType::Struct(_) | CompositeType::Array(_) => true,
+        });
+        ObjectRequest {
+            heap: objects || exception_bytes.is_some() && self.any_operator(refers),
+            exception_bytes,
+            elements: self.info.elements.iter().map(kept).collect(),
+        }
+    }
+
+    /// Whether an operator of some body is such. An invalid body is reported when it is translated.
+    fn any_operator(&self, is_such: impl Fn(&Operator<'_>) -> bool) -> bool {
+        self.bodies.iter().any(|body| {
+            let operators = body.body.get_operators_reader().into_iter().flatten();
+            operators
+                .map_while(Result::ok)
+                .any(|operator| is_such(&operator))
+        })
     }
 
     /// Which tables may grow: those with room above their minimum that some `table.grow` names. Bodies are only
@@ -390,6 +458,13 @@ impl<'a> Module<'a> {
     }
 }
 
+fn tag_of(ty: wasmparser::TagType) -> Tag {
+    Tag {
+        type_index: ty.func_type_idx,
+        name: None,
+    }
+}
+
 fn table_type(types: &Types, ty: wasmparser::TableType) -> TableType {
     TableType {
         element: types.reference(ty.element_type),
@@ -402,7 +477,6 @@ fn table_type(types: &Types, ty: wasmparser::TableType) -> TableType {
 }
 
 fn memory_type(ty: wasmparser::MemoryType) -> MemoryType {
-    debug_assert!(!ty.shared);
     MemoryType {
         limits: Limits {
             minimum: ty.initial,
@@ -412,6 +486,7 @@ fn memory_type(ty: wasmparser::MemoryType) -> MemoryType {
         page_bytes_log2: ty
             .page_size_log2
             .unwrap_or(WASM_PAGE_BYTES.trailing_zeros()) as u8,
+        shared: ty.shared,
     }
 }
 
@@ -441,6 +516,25 @@ fn constant_expression(expression: &ConstExpr<'_>) -> wasmparser::Result<Constan
             Operator::I64Add => ConstantInstruction::I64Add,
             Operator::I64Sub => ConstantInstruction::I64Sub,
             Operator::I64Mul => ConstantInstruction::I64Mul,
+            Operator::RefI31 => ConstantInstruction::RefI31,
+            Operator::StructNew { struct_type_index } => {
+                ConstantInstruction::StructNew(struct_type_index)
+            }
+            Operator::StructNewDefault { struct_type_index } => {
+                ConstantInstruction::StructNewDefault(struct_type_index)
+            }
+            Operator::ArrayNew { array_type_index } => {
+                ConstantInstruction::ArrayNew(array_type_index)
+            }
+            Operator::ArrayNewDefault { array_type_index } => {
+                ConstantInstruction::ArrayNewDefault(array_type_index)
+            }
+            Operator::ArrayNewFixed {
+                array_type_index,
+                array_size,
+            } => ConstantInstruction::ArrayNewFixed(array_type_index, array_size),
+            Operator::AnyConvertExtern => ConstantInstruction::AnyConvertExtern,
+            Operator::ExternConvertAny => ConstantInstruction::ExternConvertAny,
             Operator::End => break,
             other => unreachable!("validated away: {other:?} in a constant expression"),
         });

@@ -46,11 +46,17 @@ pub enum TrapKind {
     CastFailure = 17,
     /// An object larger than any heap.
     AllocationTooLarge = 18,
+    /// A null reference was thrown.
+    NullExceptionReference = 19,
+    /// An atomic access of an address that is not a multiple of its size.
+    UnalignedAtomic = 20,
+    /// A wait at a memory that is not shared.
+    ExpectedSharedMemory = 21,
 }
 
 impl TrapKind {
     /// Every kind, in the order of their numbers, which begin at 1.
-    pub const ALL: [TrapKind; 18] = [
+    pub const ALL: [TrapKind; 21] = [
         TrapKind::Unreachable,
         TrapKind::MemoryOutOfBounds,
         TrapKind::TableOutOfBounds,
@@ -69,6 +75,9 @@ impl TrapKind {
         TrapKind::ArrayOutOfBounds,
         TrapKind::CastFailure,
         TrapKind::AllocationTooLarge,
+        TrapKind::NullExceptionReference,
+        TrapKind::UnalignedAtomic,
+        TrapKind::ExpectedSharedMemory,
     ];
 
     /// The kind of this number.
@@ -119,6 +128,9 @@ impl fmt::Display for TrapKind {
             TrapKind::ArrayOutOfBounds => "out of bounds array access",
             TrapKind::CastFailure => "cast failure",
             TrapKind::AllocationTooLarge => "allocation size too large",
+            TrapKind::NullExceptionReference => "null exception reference",
+            TrapKind::UnalignedAtomic => "unaligned atomic",
+            TrapKind::ExpectedSharedMemory => "expected shared memory",
         })
     }
 }
@@ -134,7 +146,7 @@ mod tests {
             assert_eq!(TrapKind::from_code(kind.code()), kind);
         }
         assert_eq!(TrapKind::from_number(0), None);
-        assert_eq!(TrapKind::from_number(19), None);
+        assert_eq!(TrapKind::from_number(20), None);
     }
 
     #[test]

@@ -146,13 +146,21 @@ impl Instance {
             match self.resume() {
                 Progress::Returned(results) => return Ok(results),
                 Progress::Stopped(trap) => return Err(trap),
-                Progress::Preempted | Progress::Blocked => {}
+                Progress::Preempted => {}
+                Progress::Blocked => {
+                    if let Some(wait) = self.atomic_wait()
+                        && let Err(message) = wait.sleep()
+                    {
+                        return Err(self.stop(Reason::Host(message.to_owned())));
+                    }
+                }
             }
         }
     }
 
     /// Gives the fiber's stack back.
     pub(super) fn end_call(&mut self) {
+        self.inner_mut().end_wait();
         let fiber = self.fiber.take().expect("a call was begun");
         self.inner()
             .engine()
@@ -207,13 +215,7 @@ impl Instance {
         let inner = self.inner();
         let module = inner.linked.module();
         let mut frames = Vec::new();
-        let stack_limit = inner.read_header(header::STACK_LIMIT) as usize;
-        let stack_base = stack_limit
-            + inner
-                .limits
-                .stack_bytes
-                .min(inner.engine().shared.stacks.guest_bytes());
-        let stack = stack_limit - super::stack::HOST_RESERVE_BYTES..stack_base - 16;
+        let stack = inner.frames_range();
         let mut frame = match inner.place {
             Place::Code { pc, frame } => {
                 frames.extend(module.frame_at(pc));

@@ -4,15 +4,16 @@
 //! is what the guest left). Idle and spent differ only by what the owner knows: a spent instance may be
 //! called again, which is how reactors keep state, or reset to its image.
 
+use super::atomic::AtomicWait;
 use super::engine::Engine;
 use super::fiber::{self, Fiber, FiberYielder};
-use super::module::Linked;
+use super::module::{Linked, Module};
 use super::os::{self, Access};
 use super::signals::Fault;
 use super::slots::Slot;
 use super::trap::{Limit, Reason, TrapKind};
 use crate::compile::info::{ConstantInstruction, ExportKind, SegmentMode};
-use crate::layout::{MemoryLayout, PAGE_BYTES, header};
+use crate::layout::{MemoryLayout, PAGE_BYTES, TABLE_ENTRY_BYTES, header};
 use std::any::Any;
 use std::ptr::{NonNull, null};
 use std::rc::Rc;
@@ -22,7 +23,7 @@ use std::time::Duration;
 /// What an instance may use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// Linear memory, all memories together.
+    /// Linear memory, all memories together, and the object heap.
     pub memory_bytes: u64,
     /// Elements of each table.
     pub table_elements: u64,
@@ -61,16 +62,18 @@ pub(crate) struct Origin {
     /// What is accessible of an instance after a restore, in ascending order: the header, the state and memory 0 are the
     /// first, each further memory is one.
     pub parts: Vec<Part>,
-    /// Length of each linear memory in the image.
+    /// Length of each linear memory in the image, and of the object heap, if the module has one.
     pub memories: Vec<u64>,
     /// Pages that calls wrote lately, as (first, end) page numbers from the slot's start: made private at restore.
     pub written: std::cell::RefCell<Vec<(u32, u32)>>,
+    /// What every recorded call wrote: made private at restore instead of `written`, when it is known.
+    pub ahead: std::cell::RefCell<Vec<(u32, u32)>>,
 }
 
 /// Which pages of an instance were private at its last reset.
 #[derive(Debug)]
 pub(crate) struct Settled {
-    /// As (first, end) page numbers from the slot's start.
+    /// As (first, end) page numbers from the slot's start; not the header's page.
     pub runs: Vec<(u32, u32)>,
     /// The thread's page faults by then: none since means that no other page is private.
     pub faults: u64,
@@ -122,6 +125,7 @@ pub(crate) struct Inner {
     pub resumed_at_ns: u64,
     pub cpu_ns: u64,
     pub stop: Option<Reason>,
+    pub atomic_wait: Option<AtomicWait>,
     pub fault: Option<Fault>,
     pub place: Place,
     peak_memory_bytes: u64,
@@ -142,6 +146,10 @@ pub struct Instance {
     pub(crate) resets: u32,
     /// Which pages are private, if that is known.
     pub(crate) settled: Option<Box<Settled>>,
+    /// Pages are mapped one by one, for the image's working set.
+    pub(crate) recording: Option<super::ExactFaults>,
+    /// What the instance held after its last restore, reset or trim.
+    pub(crate) held_bytes: u64,
     /// The header page was given up while the instance was idle, with memory 0 of this length.
     dropped_header: Option<u64>,
 }
@@ -160,9 +168,19 @@ impl Inner {
         Duration::from_nanos(self.cpu_ns + (os::monotonic_ns() - self.resumed_at_ns))
     }
 
+    /// Where the frames of the call in progress may lie: two words can be read at any of these addresses.
+    pub fn frames_range(&self) -> std::ops::Range<usize> {
+        let limit = self.read_header(header::STACK_LIMIT) as usize;
+        let guest_bytes = self
+            .limits
+            .stack_bytes
+            .min(self.engine().shared.stacks.guest_bytes());
+        limit - super::stack::HOST_RESERVE_BYTES..limit + guest_bytes - 16
+    }
+
     /// Whether an address lies in this instance's slot.
     pub fn contains(&self, address: usize) -> bool {
-        address.wrapping_sub(self.slot.start() as usize) < crate::layout::SLOT_BYTES as usize
+        address.wrapping_sub(self.slot.start() as usize) < self.slot.bytes()
     }
 
     pub fn data_mut(&mut self) -> &mut (dyn Any + 'static) {
@@ -191,11 +209,13 @@ impl Inner {
         unsafe { &mut *self.vmctx().add(offset as usize).cast::<u64>() }
     }
 
+    /// Where a memory lies; the object heap has the index after the last.
     fn memory_layout(&self, memory: usize) -> MemoryLayout {
-        self.linked.module().shared.info.layout.memories[memory]
+        let layout = &self.linked.module().shared.info.layout;
+        *layout.regions().nth(memory).expect("a memory or the heap")
     }
 
-    /// Current length of a linear memory.
+    /// Current length of a linear memory, or of the object heap.
     pub fn memory_length(&self, memory: usize) -> u64 {
         let layout = self.memory_layout(memory);
         // SAFETY: the word lies in the header or in the state, by the layout, which is checked when the artifact is read;
@@ -218,10 +238,10 @@ impl Inner {
         }
     }
 
-    /// Current length of all linear memories together.
+    /// Current length of all linear memories and of the object heap together.
     pub fn memory_bytes(&self) -> u64 {
-        let memories = self.linked.module().shared.info.memories.len();
-        (0..memories).map(|memory| self.memory_length(memory)).sum()
+        let regions = self.linked.module().shared.info.layout.regions().count();
+        (0..regions).map(|memory| self.memory_length(memory)).sum()
     }
 
     pub fn memory_base(&self, memory: usize) -> *mut u8 {
@@ -307,7 +327,7 @@ impl Inner {
     }
 
     /// Lengthens a memory to `bytes`, which its reservation has room for; the new part reads as zero.
-    fn set_memory_length(&mut self, memory: usize, bytes: u64) -> std::io::Result<()> {
+    pub(super) fn set_memory_length(&mut self, memory: usize, bytes: u64) -> std::io::Result<()> {
         debug_assert!(bytes <= self.memory_layout(memory).reserved_bytes);
         let base = self.memory_base(memory);
         let accessible = (self.memory_length(memory) as usize).next_multiple_of(PAGE_BYTES);
@@ -363,32 +383,48 @@ impl Inner {
         destination: u64,
         source: u64,
         count: u64,
-    ) -> Result<(), TrapKind> {
-        let module = self.linked.module().clone();
-        let info = &module.shared.info;
-        let elements = match &info.elements[segment] {
-            // A declared segment counts as dropped from the start.
-            declared if declared.mode == SegmentMode::Declared => &[][..],
-            _ if self.segment_dropped(info.layout.element_flags as usize + segment) => &[][..],
-            segment => &segment.elements[..],
-        };
-        let within = |start: u64, length: usize| {
-            start
-                .checked_add(count)
-                .is_some_and(|end| end <= length as u64)
-        };
-        if !within(source, elements.len()) || !within(destination, self.table(table).len()) {
-            return Err(TrapKind::TableOutOfBounds);
+    ) -> Result<(), Reason> {
+        let within =
+            |start: u64, length: u64| start.checked_add(count).is_some_and(|end| end <= length);
+        let length = self.table(table).len() as u64;
+        if !within(source, self.element_count(segment)) || !within(destination, length) {
+            return Err(Reason::Trap(TrapKind::TableOutOfBounds));
         }
+        let module = self.linked.module().clone();
         for offset in 0..count {
-            let entry = match elements[(source + offset) as usize][..] {
-                // What nearly every element is: a guest can ask for many at once, and the thread waits.
-                [ConstantInstruction::RefFunc(function)] => module.reference(function),
-                ref expression => self.evaluate(expression)[0],
-            };
+            let entry = self.element(&module, segment, (source + offset) as usize)?;
             self.table(table)[(destination + offset) as usize] = entry;
         }
         Ok(())
+    }
+
+    /// How many elements a segment has, none if it was dropped.
+    pub fn element_count(&self, segment: usize) -> u64 {
+        let info = &self.linked.module().shared.info;
+        match &info.elements[segment] {
+            // A declared segment counts as dropped from the start.
+            declared if declared.mode == SegmentMode::Declared => 0,
+            _ if self.segment_dropped(info.layout.element_flags as usize + segment) => 0,
+            segment => segment.elements.len() as u64,
+        }
+    }
+
+    /// The value of an element of a segment, given the instance's own module.
+    pub fn element(
+        &mut self,
+        module: &Module,
+        segment: usize,
+        index: usize,
+    ) -> Result<u64, Reason> {
+        let info = &module.shared.info;
+        if let Some(place) = info.layout.elements[segment] {
+            return Ok(*self.word(place + index as u32 * TABLE_ENTRY_BYTES as u32));
+        }
+        match info.elements[segment].elements[index][..] {
+            // What nearly every element is: a guest can ask for many at once, and the thread waits.
+            [ConstantInstruction::RefFunc(function)] => Ok(module.reference(function)),
+            ref expression => Ok(self.evaluate(expression)?[0]),
+        }
     }
 }
 
@@ -415,6 +451,7 @@ impl Instance {
             resumed_at_ns: 0,
             cpu_ns: 0,
             stop: None,
+            atomic_wait: None,
             fault: None,
             place: Place::HostCall,
             peak_memory_bytes: memories.iter().sum(),
@@ -431,6 +468,8 @@ impl Instance {
             origin,
             resets: 0,
             settled: None,
+            recording: None,
+            held_bytes: 0,
             dropped_header: None,
         };
         instance.write_header(memories.first().copied().unwrap_or(0));
@@ -489,7 +528,7 @@ impl Instance {
         Duration::from_nanos(self.inner().cpu_ns)
     }
 
-    /// The most linear memory, of all memories together, since the last reset.
+    /// The most linear memory, of all memories together, and object heap since the last reset.
     pub fn peak_memory_bytes(&self) -> u64 {
         self.inner().peak_memory_bytes
     }

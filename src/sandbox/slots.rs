@@ -4,14 +4,16 @@
 //! [`SLOT_BYTES`] long and starts on a 2 MiB boundary. Which part of it may be accessed is a matter of its instance; a free slot
 //! is wholly inaccessible, so that free neighbours and their guards are one mapping to the kernel, except for a few that
 //! were freed last (`UNCLEARED_MAX`).
+//!
+//! Wide slots, of twice the length, are cut from blocks of their own and take two *places*.
 
 use super::os::{self, Access, Reservation};
-use crate::layout::{HEADER_BYTES, SLOT_BYTES};
+use crate::layout::{HEADER_BYTES, SLOT_BYTES, WIDE_SLOT_BYTES};
 use std::cell::RefCell;
 use std::io;
 use std::rc::Rc;
 
-/// Slots reserved at a time.
+/// Places reserved at a time.
 const BLOCK_SLOTS: usize = 512;
 
 /// All slots of an engine.
@@ -19,18 +21,48 @@ const BLOCK_SLOTS: usize = 512;
 pub struct Slots {
     state: RefCell<State>,
     slots_max: usize,
+    places_max: usize,
 }
 
 #[derive(Debug, Default)]
 struct State {
+    narrow: Pool,
+    wide: Pool,
+    /// How many free slots still have their last instance's mappings.
+    uncleared: usize,
+    /// Slots in use, and the places they take.
+    taken: usize,
+    places: usize,
+}
+
+/// The slots of one length.
+#[derive(Debug, Default)]
+struct Pool {
     blocks: Vec<Reservation>,
     /// Free slots; the most recently freed is taken first, its page tables are still there.
     free: Vec<FreeSlot>,
-    /// How many of these still have their last instance's mappings.
-    uncleared: usize,
     /// Slots of the last block that were never used.
     untouched: usize,
-    taken: usize,
+}
+
+impl Pool {
+    fn take(&mut self, bytes: usize) -> io::Result<FreeSlot> {
+        if let Some(free) = self.free.pop() {
+            return Ok(free);
+        }
+        let block_bytes = BLOCK_SLOTS * SLOT_BYTES as usize;
+        if self.untouched == 0 {
+            self.blocks.push(Reservation::new(block_bytes, 2 << 20)?);
+            self.untouched = block_bytes / bytes;
+        }
+        let block = self.blocks.last().expect("a block was just made sure of");
+        let start = block.base() as usize + block_bytes - self.untouched * bytes;
+        self.untouched -= 1;
+        Ok(FreeSlot {
+            vmctx: start + HEADER_BYTES,
+            extent: 0,
+        })
+    }
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -58,52 +90,45 @@ pub enum SlotError {
 pub struct Slot {
     slots: Rc<Slots>,
     vmctx: *mut u8,
+    wide: bool,
     /// Bytes from the slot's start that may hold mappings other than the reservation.
     extent: usize,
 }
 
+/// The places that a slot takes.
+fn places(wide: bool) -> usize {
+    1 + usize::from(wide)
+}
+
 impl Slots {
-    pub fn new(slots_max: usize) -> Slots {
+    /// So many slots at most, in so many places.
+    pub fn new(slots_max: usize, places_max: usize) -> Slots {
         Slots {
             state: RefCell::default(),
             slots_max,
+            places_max,
         }
     }
 
-    /// Takes a free slot. It may still hold its last instance's mappings, as far as [`Slot::extent`] says: whoever takes it maps
+    /// Takes a free slot. It may still hold its last instance's mappings, as far as its extent says: whoever takes it maps
     /// over them or clears them, see [`Slot::clear_from`].
-    pub fn take(self: &Rc<Slots>) -> Result<Slot, SlotError> {
+    pub fn take(self: &Rc<Slots>, wide: bool) -> Result<Slot, SlotError> {
         let mut state = self.state.borrow_mut();
-        if state.taken >= self.slots_max {
+        if state.taken >= self.slots_max || state.places + places(wide) > self.places_max {
             return Err(SlotError::AllTaken);
         }
-        let free = match state.free.pop() {
-            Some(free) => {
-                state.uncleared -= usize::from(free.extent > 0);
-                free
-            }
-            None => {
-                if state.untouched == 0 {
-                    let block = Reservation::new(BLOCK_SLOTS * SLOT_BYTES as usize, 2 << 20)
-                        .map_err(SlotError::System)?;
-                    state.blocks.push(block);
-                    state.untouched = BLOCK_SLOTS;
-                }
-                let block = state
-                    .blocks
-                    .last()
-                    .expect("a block was just made sure of")
-                    .base() as usize;
-                let index = BLOCK_SLOTS - state.untouched;
-                state.untouched -= 1;
-                let vmctx = block + index * SLOT_BYTES as usize + HEADER_BYTES;
-                FreeSlot { vmctx, extent: 0 }
-            }
-        };
+        let free = match wide {
+            true => state.wide.take(WIDE_SLOT_BYTES as usize),
+            false => state.narrow.take(SLOT_BYTES as usize),
+        }
+        .map_err(SlotError::System)?;
+        state.uncleared -= usize::from(free.extent > 0);
         state.taken += 1;
+        state.places += places(wide);
         Ok(Slot {
             slots: self.clone(),
             vmctx: free.vmctx as *mut u8,
+            wide,
             extent: free.extent,
         })
     }
@@ -125,14 +150,14 @@ impl Slot {
         self.vmctx.wrapping_sub(HEADER_BYTES)
     }
 
-    /// Bytes from the slot's start that may be accessible.
-    pub fn extent(&self) -> usize {
-        self.extent
+    /// Its length.
+    pub fn bytes(&self) -> usize {
+        SLOT_BYTES as usize * places(self.wide)
     }
 
     /// Notes that mappings reach so far from the slot's start.
     pub fn extend_to(&mut self, bytes: usize) {
-        debug_assert!(bytes <= SLOT_BYTES as usize);
+        debug_assert!(bytes <= self.bytes());
         self.extent = self.extent.max(bytes);
     }
 }
@@ -164,8 +189,13 @@ impl Drop for Slot {
         }
         let mut state = self.slots.state.borrow_mut();
         state.taken -= 1;
+        state.places -= places(self.wide);
         state.uncleared += usize::from(self.extent > 0);
-        state.free.push(FreeSlot {
+        let pool = match self.wide {
+            true => &mut state.wide,
+            false => &mut state.narrow,
+        };
+        pool.free.push(FreeSlot {
             vmctx: self.vmctx as usize,
             extent: self.extent,
         });

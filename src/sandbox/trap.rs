@@ -4,6 +4,7 @@ use std::fmt;
 use std::time::Duration;
 
 pub use crate::compile::TrapKind;
+use crate::compile::info::ValueType;
 
 /// A limit of an instance, with its value.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -51,11 +52,55 @@ impl fmt::Display for Limit {
     }
 }
 
+/// An exception that no function of the guest caught.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Exception {
+    /// Index of its tag in the module.
+    pub tag: u32,
+    /// The tag's name, from the name section or an export.
+    pub name: Option<String>,
+    /// The types of its values.
+    pub types: Vec<ValueType>,
+    /// Its values: a word each, two for a v128.
+    pub words: Vec<u64>,
+}
+
+impl fmt::Display for Exception {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.name {
+            Some(name) => write!(f, "uncaught exception: {name} (tag {})", self.tag)?,
+            None => write!(f, "uncaught exception: tag {}", self.tag)?,
+        }
+        let mut words = self.words.iter().copied();
+        let mut next = || words.next().unwrap_or(0);
+        for (index, ty) in self.types.iter().enumerate() {
+            f.write_str(if index == 0 { " with " } else { ", " })?;
+            match ty {
+                ValueType::I32 => write!(f, "{ty} {}", next() as i32)?,
+                ValueType::I64 => write!(f, "{ty} {}", next() as i64)?,
+                ValueType::F32 => write!(f, "{ty} {}", f32::from_bits(next() as u32))?,
+                ValueType::F64 => write!(f, "{ty} {}", f64::from_bits(next()))?,
+                ValueType::V128 => {
+                    let (low, high) = (next(), next());
+                    write!(f, "{ty} 0x{high:016x}{low:016x}")?;
+                }
+                reference => {
+                    next();
+                    write!(f, "{reference}")?;
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
 /// Why a guest was stopped.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Reason {
     /// A trap of the WebAssembly specification.
     Trap(TrapKind),
+    /// It threw an exception and did not catch it.
+    UncaughtException(Exception),
     /// The guest ended itself through the host (`proc_exit`), with this code.
     Exit(i32),
     /// A host function refused to go on; the text is for the function's author.
@@ -70,6 +115,7 @@ impl fmt::Display for Reason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Reason::Trap(kind) => write!(f, "{kind}"),
+            Reason::UncaughtException(exception) => write!(f, "{exception}"),
             Reason::Exit(code) => write!(f, "exit with code {code}"),
             Reason::Host(message) => f.write_str(message),
             Reason::Limit(limit) => write!(f, "{limit}"),

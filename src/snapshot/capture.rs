@@ -15,7 +15,7 @@ pub struct ImageReport {
     pub file_bytes: u64,
     /// Pages that are not zero: what the file takes on disk, besides its first.
     pub pages: u64,
-    /// Length of linear memory, of all memories together.
+    /// Length of linear memory, of all memories together, and of the object heap.
     pub memory_bytes: u64,
 }
 
@@ -34,7 +34,7 @@ impl Image {
         let inner = instance.inner();
         let module = inner.linked.module();
         let info = module.info();
-        let lengths: Vec<u64> = (0..info.memories.len())
+        let lengths: Vec<u64> = (0..info.layout.regions().count())
             .map(|memory| inner.memory_length(memory))
             .collect();
         let mut parts = Vec::new();
@@ -56,14 +56,15 @@ impl Image {
             parts.push(&part[..kept_bytes]);
             kept.push(kept_bytes - state_bytes);
         }
-        // The parts are the state with memory 0, and every further memory that is not empty.
-        let mut kept = kept.into_iter();
+        // The parts are the state with memory 0, and every further memory and the heap if it is not empty.
+        let adjoining = info.adjoining_memories();
+        let mut kept = kept.into_iter().skip(1 - adjoining);
         let memories: Vec<FrozenMemory> = lengths
             .iter()
             .enumerate()
             .map(|(memory, bytes)| FrozenMemory {
                 bytes: *bytes,
-                kept_bytes: match memory == 0 || *bytes > 0 {
+                kept_bytes: match memory < adjoining || *bytes > 0 {
                     true => kept.next().expect("a part") as u64,
                     false => 0,
                 },

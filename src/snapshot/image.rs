@@ -17,10 +17,13 @@
 //! A module with several memories has the contents of the others, each up to its last page that is not zero, after those
 //! of memory 0. Each is mapped to where the memory lies in the slot, which may be gigabytes further: the file has no gaps.
 //! The length of memory 0 is in the description; those of the others are words of the state, and in the description too.
+//! The object heap of a module that has one is kept as if it were its last memory.
 //!
 //! An image belongs to one artifact (its tables hold code offsets) and says so by the artifact's checksum. The file is
 //! verified before anything of it is used: description and every page, by one checksum.
 
+use super::checked::CheckedImage;
+use super::working_set::WorkingSet;
 use crate::compile::info::ModuleInfo;
 use crate::layout::{HEADER_BYTES, PAGE_BYTES};
 use crate::sandbox::os::Reservation;
@@ -29,6 +32,7 @@ use std::cell::RefCell;
 use std::fmt;
 use std::fs::File;
 use std::io;
+use std::os::unix::fs::FileExt;
 use std::rc::Rc;
 
 const MAGIC: [u8; 16] = *b"dormouse-image\r\n";
@@ -100,6 +104,9 @@ pub(super) struct FrozenMemory {
     pub kept_bytes: u64,
 }
 
+/// What is read at a time.
+const READ_BYTES: usize = 1 << 20;
+
 /// Bytes of the fields of fixed size. Two words for each memory follow, then the checksum over all of these and the
 /// contents.
 const FIELDS_BYTES: usize = 72;
@@ -130,42 +137,48 @@ impl Description {
     }
 
     /// The first page of a file with these contents after it.
-    pub fn encode(&self, contents: &[&[u8]]) -> [u8; PAGE_BYTES] {
-        let mut page = [0; PAGE_BYTES];
+    pub fn encode(&self, contents: &[&[u8]]) -> [u8; HEADER_BYTES] {
+        self.first_page(&self.checksum(contents))
+    }
+
+    fn first_page(&self, checksum: &[u8; CHECKSUM_BYTES]) -> [u8; HEADER_BYTES] {
+        let mut page = [0; HEADER_BYTES];
         let fields = self.fields();
         page[..fields.len()].copy_from_slice(&fields);
-        page[fields.len()..][..CHECKSUM_BYTES].copy_from_slice(&self.checksum(contents));
+        page[fields.len()..][..CHECKSUM_BYTES].copy_from_slice(checksum);
         page
     }
 
     /// The checksum over the fields and all pages of the contents that are not zero, each with its number.
     fn checksum(&self, contents: &[&[u8]]) -> [u8; 32] {
-        let mut hasher = blake3::Hasher::new();
-        hasher.update(&self.fields());
-        for (number, page) in pages_not_zero(contents) {
-            hasher.update(&(number as u64).to_le_bytes());
-            hasher.update(page);
-        }
+        let mut hasher = self.hasher();
+        add_pages(&mut hasher, 0, contents);
         *hasher.finalize().as_bytes()
     }
 
-    /// Verifies a file's bytes: the description by its shape, then everything by the checksum.
-    fn verify(bytes: &[u8]) -> Result<Description, ImageError> {
-        let shaped = bytes.len() >= PAGE_BYTES && bytes.len().is_multiple_of(PAGE_BYTES);
-        if !shaped || bytes[..16] != MAGIC {
+    fn hasher(&self) -> blake3::Hasher {
+        let mut hasher = blake3::Hasher::new();
+        hasher.update(&self.fields());
+        hasher
+    }
+
+    /// Reads the description of a file of so many bytes from its first page, without verifying it.
+    pub fn read(page: &[u8], file_bytes: u64) -> Result<Description, ImageError> {
+        let shaped = page.len() >= PAGE_BYTES && file_bytes.is_multiple_of(PAGE_BYTES as u64);
+        if !shaped || page[..16] != MAGIC {
             return Err(ImageError::NotAnImage);
         }
-        let word = |at: usize| u64::from_le_bytes(bytes[at..at + 8].try_into().expect("8 bytes"));
+        let word = |at: usize| u64::from_le_bytes(page[at..at + 8].try_into().expect("8 bytes"));
         let version = word(16) as u32;
         if version != VERSION {
             return Err(ImageError::Version(version));
         }
-        let memories = u32::from_le_bytes(bytes[20..24].try_into().expect("4 bytes")) as usize;
+        let memories = u32::from_le_bytes(page[20..24].try_into().expect("4 bytes")) as usize;
         if memories > MEMORIES_MAX {
             return Err(ImageError::Damaged);
         }
         let description = Description {
-            artifact: bytes[24..56].try_into().expect("32 bytes"),
+            artifact: page[24..56].try_into().expect("32 bytes"),
             file_bytes: word(56),
             pages: word(64),
             memories: (0..memories)
@@ -176,14 +189,51 @@ impl Description {
                 })
                 .collect(),
         };
-        if description.file_bytes != bytes.len() as u64 {
+        if description.file_bytes != file_bytes {
             return Err(ImageError::NotAnImage);
         }
-        let expected = description.encode(&[&bytes[HEADER_BYTES..]]);
-        if bytes[..HEADER_BYTES] != expected {
+        Ok(description)
+    }
+
+    /// Reads and verifies a file: the description by its shape, then everything by the checksum.
+    pub fn verify(file: &File) -> Result<Description, ImageError> {
+        let file_bytes = file.metadata()?.len();
+        if file_bytes < HEADER_BYTES as u64 {
+            return Err(ImageError::NotAnImage);
+        }
+        let mut page = [0; HEADER_BYTES];
+        read(file, &mut page, 0)?;
+        let description = Description::read(&page, file_bytes)?;
+        let mut hasher = description.hasher();
+        let mut buffer = vec![0; READ_BYTES];
+        let mut at = HEADER_BYTES as u64;
+        while at < file_bytes {
+            let bytes = &mut buffer[..(file_bytes - at).min(READ_BYTES as u64) as usize];
+            read(file, bytes, at)?;
+            let first = (at as usize - HEADER_BYTES) / PAGE_BYTES;
+            add_pages(&mut hasher, first, &[bytes]);
+            at += bytes.len() as u64;
+        }
+        if page[..] != description.first_page(hasher.finalize().as_bytes()) {
             return Err(ImageError::Damaged);
         }
         Ok(description)
+    }
+}
+
+/// Reads a part of a file that should be there.
+fn read(file: &File, bytes: &mut [u8], at: u64) -> Result<(), ImageError> {
+    file.read_exact_at(bytes, at)
+        .map_err(|error| match error.kind() {
+            io::ErrorKind::UnexpectedEof => ImageError::NotAnImage,
+            _ => error.into(),
+        })
+}
+
+fn add_pages(hasher: &mut blake3::Hasher, first: usize, contents: &[&[u8]]) {
+    for (number, page) in pages_not_zero(contents) {
+        hasher.update(&((first + number) as u64).to_le_bytes());
+        hasher.update(page);
     }
 }
 
@@ -207,15 +257,19 @@ pub(super) fn pages_not_zero<'a>(
 /// The parts of an instance of this image; `None` when the description does not fit the module or the file.
 fn parts(info: &ModuleInfo, description: &Description, contents: &[u8]) -> Option<Vec<Part>> {
     let memories = &description.memories;
-    if memories.len() != info.memories.len() {
+    if memories.len() != info.layout.regions().count() {
         return None;
     }
+    let adjoining = info.adjoining_memories();
     let mut lengths = Vec::with_capacity(memories.len());
-    for (index, (memory, ty)) in memories.iter().zip(&info.memories).enumerate() {
-        let layout = &info.layout.memories[index];
-        let fits = memory.bytes >= ty.minimum_bytes()
+    for (index, (memory, layout)) in memories.iter().zip(info.layout.regions()).enumerate() {
+        let (minimum_bytes, page_bytes) = match info.memories.get(index) {
+            Some(ty) => (ty.minimum_bytes(), ty.page_bytes()),
+            None => (0, PAGE_BYTES as u64),
+        };
+        let fits = memory.bytes >= minimum_bytes
             && memory.bytes <= layout.reserved_bytes
-            && memory.bytes.is_multiple_of(ty.page_bytes())
+            && memory.bytes.is_multiple_of(page_bytes)
             && memory.kept_bytes <= memory.bytes.next_multiple_of(PAGE_BYTES as u64)
             && memory.kept_bytes.is_multiple_of(PAGE_BYTES as u64);
         // The guest is held to the length that the state says.
@@ -224,16 +278,19 @@ fn parts(info: &ModuleInfo, description: &Description, contents: &[u8]) -> Optio
             let word = contents.get(at..at + 8);
             word == Some(&memory.bytes.to_le_bytes()[..])
         };
-        if !fits || (index > 0 && !is_noted()) {
+        if !fits || (index >= adjoining && !is_noted()) {
             return None;
         }
         lengths.push(memory.bytes);
     }
-    let further = memories.iter().skip(1).filter(|memory| memory.bytes > 0);
-    let kept = memories.iter().take(1).chain(further);
-    let kept = kept
-        .map(|memory| memory.kept_bytes as usize)
-        .chain(std::iter::repeat(0));
+    let further = memories.iter().skip(adjoining);
+    let further = further.filter(|memory| memory.bytes > 0);
+    let first: u64 = memories[..adjoining]
+        .iter()
+        .map(|memory| memory.kept_bytes)
+        .sum();
+    let kept =
+        std::iter::once(first as usize).chain(further.map(|memory| memory.kept_bytes as usize));
     let mut file_start = 0;
     let parts = accessible_parts(info, &lengths)
         .zip(kept)
@@ -260,6 +317,7 @@ fn parts(info: &ModuleInfo, description: &Description, contents: &[u8]) -> Optio
 pub struct Image {
     pub(super) linked: Linked,
     pub(super) origin: Rc<Origin>,
+    pub(super) working_set: Rc<RefCell<WorkingSet>>,
     pages: u64,
 }
 
@@ -269,25 +327,30 @@ impl Image {
     /// The file must not be changed while the image or an instance of it exists; image files are written once and
     /// replaced by renaming.
     pub fn open(linked: &Linked, file: &File) -> Result<Image, ImageError> {
-        let bytes = file.metadata()?.len();
-        if bytes == 0 {
-            return Err(ImageError::NotAnImage);
-        }
-        let mapping = Reservation::of_file(file, bytes as usize)?;
-        // SAFETY: the whole range is a read-only mapping of the image file, which nobody changes (see above), and `mapping`
-        // outlives the slice.
-        let contents = unsafe { std::slice::from_raw_parts(mapping.base(), mapping.bytes()) };
-        let description = Description::verify(contents)?;
+        Image::open_checked(linked, CheckedImage::check(file.try_clone()?)?)
+    }
+
+    /// As [`Image::open`], with a file that was checked.
+    pub fn open_checked(linked: &Linked, checked: CheckedImage) -> Result<Image, ImageError> {
+        let CheckedImage {
+            file,
+            description,
+            working_set,
+        } = checked;
         let module = linked.module();
         if description.artifact != module.shared.checksum {
             return Err(ImageError::OtherArtifact);
         }
+        let mapping = Reservation::of_file(&file, description.file_bytes as usize)?;
+        // SAFETY: the whole range is a read-only mapping of the image file, which nobody changes (see above), and `mapping`
+        // outlives the slice.
+        let contents = unsafe { std::slice::from_raw_parts(mapping.base(), mapping.bytes()) };
         // The checksum says that this is what was captured; that it fits a slot is checked all the same.
         let parts = parts(module.info(), &description, contents).ok_or(ImageError::Damaged)?;
-        Ok(Image {
+        let image = Image {
             linked: linked.clone(),
             origin: Rc::new(Origin {
-                file: file.try_clone()?,
+                file,
                 mapping,
                 parts,
                 memories: description
@@ -296,9 +359,13 @@ impl Image {
                     .map(|memory| memory.bytes)
                     .collect(),
                 written: RefCell::default(),
+                ahead: RefCell::default(),
             }),
+            working_set: Rc::default(),
             pages: description.pages,
-        })
+        };
+        image.set_working_set(working_set);
+        Ok(image)
     }
 
     pub fn linked(&self) -> &Linked {
@@ -315,7 +382,7 @@ impl Image {
         self.pages
     }
 
-    /// Length of linear memory, of all memories together, in a restored instance.
+    /// Length of linear memory, of all memories together, and of the object heap in a restored instance.
     pub fn memory_bytes(&self) -> u64 {
         self.origin.memory_bytes()
     }
@@ -325,7 +392,7 @@ impl Image {
 mod tests {
     use super::*;
     use crate::compile::info::{Limits, MemoryType};
-    use crate::layout::{InstanceLayout, MemoryRequest};
+    use crate::layout::{InstanceLayout, MemoryRequest, ObjectRequest};
 
     const PAGE: u64 = 65536;
 
@@ -342,10 +409,19 @@ mod tests {
             },
             index64: false,
             page_bytes_log2: 16,
+            shared: false,
         };
         ModuleInfo {
             memories: vec![memory(1), memory(2)],
-            layout: InstanceLayout::new([8], [], 0, 0, &[request(1), request(2)]).unwrap(),
+            layout: InstanceLayout::new(
+                [8],
+                [],
+                0,
+                0,
+                &[request(1), request(2)],
+                ObjectRequest::default(),
+            )
+            .unwrap(),
             ..ModuleInfo::default()
         }
     }

@@ -82,21 +82,18 @@ function 3:
   pushq %rbp
   movq %rsp, %rbp
   movq -8(%rdi), %r10
-  addq $0x20, %r10
+  addq $0x10, %r10
   cmpq %rsp, %r10
   jnbe #trap=stk_ovf
-  subq $0x10, %rsp
 block0:
-  movq %rdi, <offset:1>+(%rsp)
   movl $0x1, %r10d
   movl %esi, %edx
   load_ext_name userextname0+0, %rcx
-  load_ext_name userextname1+0, %r11
-  subq %r11, %rcx
+  load_ext_name userextname1+0, %r9
+  subq %r9, %rcx
   orq (%rip), %rcx
   movq %r10, %rsi
   call    User(userextname2)
-  addq $0x10, %rsp
   movq %rbp, %rsp
   popq %rbp
   retq

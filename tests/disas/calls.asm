@@ -40,19 +40,18 @@ function 2:
   pushq %rbp
   movq %rsp, %rbp
   movq -8(%rdi), %r10
-  addq $0x30, %r10
+  addq $0x20, %r10
   cmpq %rsp, %r10
   jnbe #trap=stk_ovf
-  subq $0x20, %rsp
-  movq %r12, 0x10(%rsp)
+  subq $0x10, %rsp
+  movq %r12, (%rsp)
 block0:
-  movq %rdi, <offset:1>+(%rsp)
   addl $0x1, (%rdi)
   movq %rdi, %r12
   call    User(userextname0)
   addl (%r12), %eax
-  movq 0x10(%rsp), %r12
-  addq $0x20, %rsp
+  movq (%rsp), %r12
+  addq $0x10, %rsp
   movq %rbp, %rsp
   popq %rbp
   retq
@@ -61,18 +60,15 @@ function 3:
   pushq %rbp
   movq %rsp, %rbp
   movq -8(%rdi), %r10
-  addq $0x20, %r10
+  addq $0x10, %r10
   cmpq %rsp, %r10
   jnbe #trap=stk_ovf
-  subq $0x10, %rsp
 block0:
-  movq %rdi, <offset:1>+(%rsp)
   movl $0x1, %esi
   movl $0x40000000, %r8d
   movd %r8d, %xmm0
   movl $0x3, %edx
   call    User(userextname0)
-  addq $0x10, %rsp
   movq %rbp, %rsp
   popq %rbp
   retq
@@ -81,18 +77,15 @@ function 4:
   pushq %rbp
   movq %rsp, %rbp
   movq -8(%rdi), %r10
-  addq $0x20, %r10
+  addq $0x10, %r10
   cmpq %rsp, %r10
   jnbe #trap=stk_ovf
-  subq $0x10, %rsp
 block0:
-  movq %rsi, %r10
-  movq %rdi, <offset:1>+(%rsp)
+  movq %rsi, %r9
   uninit  %rsi
   xorq %rsi, %rsi
-  movl %r10d, %edx
+  movl %r9d, %edx
   call    User(userextname0)
-  addq $0x10, %rsp
   movq %rbp, %rsp
   popq %rbp
   retq

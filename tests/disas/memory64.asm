@@ -83,17 +83,14 @@ function 5:
   pushq %rbp
   movq %rsp, %rbp
   movq -8(%rdi), %r10
-  addq $0x20, %r10
+  addq $0x10, %r10
   cmpq %rsp, %r10
   jnbe #trap=stk_ovf
-  subq $0x10, %rsp
 block0:
   movq %rsi, %rdx
-  movq %rdi, <offset:1>+(%rsp)
   uninit  %rsi
   xorq %rsi, %rsi
   call    User(userextname0)
-  addq $0x10, %rsp
   movq %rbp, %rsp
   popq %rbp
   retq

@@ -249,6 +249,10 @@ fn trapped(reason: &Reason, backtrace: Vec<String>) -> Failed {
             "server_defect",
             "the server failed while it ran the function",
         ),
+        Reason::UncaughtException(_) => (
+            "uncaught_exception",
+            "the function threw an exception that it did not catch",
+        ),
         Reason::Host(_) => ("host_error", "the function used a host function wrongly"),
         _ => ("trap", "the function trapped"),
     };
@@ -331,6 +335,18 @@ mod tests {
             None,
             500,
             "trap",
+        );
+        check(
+            Kind::Reactor,
+            &stopped(Reason::UncaughtException(dormouse::Exception {
+                tag: 0,
+                name: None,
+                types: Vec::new(),
+                words: Vec::new(),
+            })),
+            None,
+            500,
+            "uncaught_exception",
         );
         check(
             Kind::Reactor,

@@ -35,8 +35,23 @@ impl Translator<'_> {
         let parameters = self.info.function_type(index).parameters.len();
         let arguments = self.call_arguments(parameters);
         let function = self.function(index);
-        let call = self.builder.ins().call(function, &arguments);
-        self.push_results(call);
+        // An imported function is the host's, which throws no exceptions.
+        let handler = match index < self.info.imported_functions {
+            true => None,
+            false => self.handler(),
+        };
+        match handler {
+            None => {
+                let call = self.builder.ins().call(function, &arguments);
+                self.push_results(call);
+            }
+            Some(handler) => {
+                let signature = self.builder.func.dfg.ext_funcs[function].signature;
+                let (exits, next) = self.exits(signature, handler);
+                self.builder.ins().try_call(function, &arguments, exits);
+                self.go_on_after_call(next);
+            }
+        }
     }
 
     fn call_indirect(&mut self, type_index: u32, table: u32) {
@@ -50,11 +65,19 @@ impl Translator<'_> {
         let parameters = self.info.signature(type_index).parameters.len();
         let arguments = self.call_arguments(parameters);
         let signature = self.signature(type_index);
-        let call = self
-            .builder
-            .ins()
-            .call_indirect(signature, code, &arguments);
-        self.push_results(call);
+        match self.handler() {
+            None => {
+                let ins = self.builder.ins();
+                let call = ins.call_indirect(signature, code, &arguments);
+                self.push_results(call);
+            }
+            Some(handler) => {
+                let (exits, next) = self.exits(signature, handler);
+                let ins = self.builder.ins();
+                ins.try_call_indirect(code, &arguments, exits);
+                self.go_on_after_call(next);
+            }
+        }
     }
 
     /// Calls a function in place of the current frame: its results are this function's.

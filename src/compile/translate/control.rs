@@ -11,11 +11,11 @@ use crate::compile::trap::TrapKind;
 use crate::compile::type_section::value_type;
 use cranelift_codegen::ir::{Block, BlockArg, BlockCall, InstBuilder, JumpTableData, Value};
 use std::collections::HashMap;
-use wasmparser::{BlockType, BrTable, Operator};
+use wasmparser::{BlockType, BrTable, Catch, Operator};
 
 /// One level of the control stack.
 pub(super) struct Frame {
-    kind: FrameKind,
+    pub(super) kind: FrameKind,
     /// Where branches to this frame go, and how many values they carry.
     target: Block,
     target_arity: usize,
@@ -29,7 +29,7 @@ pub(super) struct Frame {
     branched: bool,
 }
 
-enum FrameKind {
+pub(super) enum FrameKind {
     /// `block`, and the body of the function.
     Block,
     Loop,
@@ -40,6 +40,11 @@ enum FrameKind {
     },
     /// `if` after its `else`.
     Else,
+    /// `try_table` with its clauses, and where its handler begins, if anything in it throws.
+    TryTable {
+        catches: Vec<Catch>,
+        handler: Option<Block>,
+    },
 }
 
 /// Translates control operators, also in unreachable code; answers whether this was one.
@@ -48,6 +53,7 @@ pub(super) fn translate(t: &mut Translator, operator: &Operator<'_>) -> Result<b
         Operator::Block { blockty } => t.block(*blockty),
         Operator::Loop { blockty } => t.loop_(*blockty),
         Operator::If { blockty } => t.if_(*blockty),
+        Operator::TryTable { try_table } => t.try_table(try_table.ty, &try_table.catches),
         Operator::Else => t.else_(),
         Operator::End => t.end(),
         _ if !t.reachable => return Ok(false),
@@ -135,12 +141,12 @@ impl Translator<'_> {
             .collect()
     }
 
-    fn jump(&mut self, target: Block, arity: usize) {
+    pub(super) fn jump(&mut self, target: Block, arity: usize) {
         let arguments = self.arguments(arity);
         self.builder.ins().jump(target, &arguments);
     }
 
-    fn switch_to_sealed(&mut self, block: Block) {
+    pub(super) fn switch_to_sealed(&mut self, block: Block) {
         self.builder.switch_to_block(block);
         self.builder.seal_block(block);
     }
@@ -163,6 +169,18 @@ impl Translator<'_> {
             parameters.len(),
             results.len(),
         );
+    }
+
+    fn try_table(&mut self, ty: BlockType, catches: &[Catch]) {
+        self.block(ty);
+        if self.reachable && !catches.is_empty() {
+            let frame = self.frames.last_mut().expect("just entered");
+            frame.kind = FrameKind::TryTable {
+                catches: catches.to_vec(),
+                handler: None,
+            };
+            self.try_tables.push(self.frames.len() - 1);
+        }
     }
 
     fn loop_(&mut self, ty: BlockType) {
@@ -250,6 +268,17 @@ impl Translator<'_> {
             frame.branched = true;
             self.reachable = false;
         }
+        if let FrameKind::TryTable { catches, handler } = &frame.kind {
+            self.try_tables.pop();
+            if let Some(handler) = *handler {
+                if self.reachable {
+                    self.jump(frame.target, frame.results);
+                    frame.branched = true;
+                    self.reachable = false;
+                }
+                self.handle(handler, catches, frame.height);
+            }
+        }
         match frame.kind {
             FrameKind::Loop => self.builder.seal_block(frame.target),
             _ if frame.branched => {
@@ -272,7 +301,7 @@ impl Translator<'_> {
     }
 
     /// The frame a branch of this depth goes to, with how many values; notes the branch.
-    fn branch_target(&mut self, depth: u32) -> (Block, usize) {
+    pub(super) fn branch_target(&mut self, depth: u32) -> (Block, usize) {
         let index = self.frames.len() - 1 - depth as usize;
         let frame = &mut self.frames[index];
         frame.branched = true;

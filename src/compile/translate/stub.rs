@@ -135,7 +135,7 @@ impl Translator<'_> {
     }
 
     /// Stores values as words, the upper bits of narrow ones zero.
-    fn store_words(&mut self, values: &[Value], base: Value) {
+    pub(super) fn store_words(&mut self, values: &[Value], base: Value) {
         let mut offset = 0;
         for value in values {
             let ty = self.type_of(*value);
@@ -156,7 +156,7 @@ impl Translator<'_> {
     }
 
     /// Loads values from words, ignoring the upper bits of narrow ones.
-    fn load_words(&mut self, types: &[ValueType], base: Value) -> Vec<Value> {
+    pub(super) fn load_words(&mut self, types: &[ValueType], base: Value) -> Vec<Value> {
         let mut offset = 0;
         types
             .iter()

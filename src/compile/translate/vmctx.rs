@@ -37,6 +37,11 @@ impl Translator<'_> {
         });
     }
 
+    /// The vmctx, for everything but calls.
+    pub(super) fn vmctx(&self) -> Value {
+        self.vmctx
+    }
+
     /// The vmctx as an argument of a call.
     pub(super) fn vmctx_for_call(&mut self) -> Value {
         let Some(home) = &mut self.home else {
