@@ -44,12 +44,13 @@ function 2:
   cmpq %rsp, %r10
   jnbe #trap=stk_ovf
   subq $0x10, %rsp
+  movq %r12, (%rsp)
 block0:
-  movq %rdi, <offset:1>+(%rsp)
   addl $0x1, (%rdi)
+  movq %rdi, %r12
   call    User(userextname0)
-  movq <offset:1>+(%rsp), %rdi
-  addl (%rdi), %eax
+  addl (%r12), %eax
+  movq (%rsp), %r12
   addq $0x10, %rsp
   movq %rbp, %rsp
   popq %rbp

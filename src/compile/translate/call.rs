@@ -187,7 +187,7 @@ impl Translator<'_> {
 
     /// As [`Translator::call_arguments`], for a call after which this body does not go on.
     fn tail_call_arguments(&mut self, parameters: usize) -> Vec<Value> {
-        let vmctx = self.vmctx();
+        let vmctx = self.vmctx;
         self.arguments_after(vmctx, parameters)
     }
 

@@ -92,8 +92,7 @@ impl Translator<'_> {
         debug_assert!(offset <= u64::from(u32::MAX));
         let index = self.word(index);
         if offset + bytes <= GUARD_BYTES {
-            let vmctx = self.vmctx();
-            let base = self.builder.ins().iadd(vmctx, index);
+            let base = self.builder.ins().iadd(self.vmctx, index);
             // G and the guard together are far below 2^31.
             return (base, (start + offset) as i32, flags);
         }
@@ -106,8 +105,7 @@ impl Translator<'_> {
             .builder
             .ins()
             .icmp(IntCC::UnsignedGreaterThan, end, length);
-        let vmctx = self.vmctx();
-        let base = self.builder.ins().iadd(vmctx, index);
+        let base = self.builder.ins().iadd(self.vmctx, index);
         let address = self.builder.ins().iadd_imm_s(base, (start + offset) as i64);
         let null = self.builder.ins().iconst(types::I64, 0);
         let address = self
@@ -149,8 +147,7 @@ impl Translator<'_> {
             let sum_beyond = ins.icmp(IntCC::UnsignedGreaterThan, sum, length);
             self.builder.ins().bor(index_beyond, sum_beyond)
         };
-        let vmctx = self.vmctx();
-        let base = self.builder.ins().iadd(vmctx, index);
+        let base = self.builder.ins().iadd(self.vmctx, index);
         // The whole address is guarded, with nothing left to add: 0 must stay 0.
         let address = self
             .builder
@@ -202,8 +199,9 @@ impl Translator<'_> {
     fn memory_length(&mut self, memory: u32) -> Value {
         let offset = self.info.layout.memories[memory as usize].length_offset;
         let flags = self.trusted(Region::State);
-        let vmctx = self.vmctx();
-        self.builder.ins().load(types::I64, flags, vmctx, offset)
+        self.builder
+            .ins()
+            .load(types::I64, flags, self.vmctx, offset)
     }
 
     fn memory_size(&mut self, memory: u32) {
@@ -232,7 +230,8 @@ impl Translator<'_> {
     pub(super) fn set_flag(&mut self, offset: u32) {
         let flags = self.trusted(Region::State);
         let one = self.builder.ins().iconst(types::I8, 1);
-        let vmctx = self.vmctx();
-        self.builder.ins().store(flags, one, vmctx, offset as i32);
+        self.builder
+            .ins()
+            .store(flags, one, self.vmctx, offset as i32);
     }
 }

@@ -94,7 +94,7 @@ pub(super) struct Translator<'a> {
     info: &'a ModuleInfo,
     target: Target,
     builder: FunctionBuilder<'a>,
-    /// The parameter; instructions of a body use [`Translator::vmctx`].
+    /// The parameter; calls take [`Translator::vmctx_for_call`].
     vmctx: Value,
     home: Option<Home>,
     stack: Vec<Value>,
