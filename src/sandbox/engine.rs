@@ -1,5 +1,6 @@
 //! The engine: what all instances of a thread share.
 
+use super::atomic::Waiters;
 use super::os::{self, PageMap, ThreadTimer};
 use super::signals;
 use super::slots::Slots;
@@ -94,6 +95,7 @@ pub(crate) struct EngineState {
     /// Absent on kernels without PAGEMAP_SCAN, where a reset drops all written pages.
     pub page_map: Option<PageMap>,
     pub keep_resident_pages: usize,
+    pub waiters: Waiters,
     /// Present when guests are preempted.
     timer: Option<ThreadTimer>,
 }
@@ -138,6 +140,7 @@ impl Engine {
                 stacks: StackPool::new(options.stack_bytes),
                 page_map: PageMap::open(),
                 keep_resident_pages: options.keep_resident_pages,
+                waiters: Waiters::default(),
                 timer,
             }),
         })

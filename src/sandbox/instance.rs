@@ -4,6 +4,7 @@
 //! is what the guest left). Idle and spent differ only by what the owner knows: a spent instance may be
 //! called again, which is how reactors keep state, or reset to its image.
 
+use super::atomic::AtomicWait;
 use super::engine::Engine;
 use super::fiber::{self, Fiber, FiberYielder};
 use super::module::{Linked, Module};
@@ -124,6 +125,7 @@ pub(crate) struct Inner {
     pub resumed_at_ns: u64,
     pub cpu_ns: u64,
     pub stop: Option<Reason>,
+    pub atomic_wait: Option<AtomicWait>,
     pub fault: Option<Fault>,
     pub place: Place,
     peak_memory_bytes: u64,
@@ -449,6 +451,7 @@ impl Instance {
             resumed_at_ns: 0,
             cpu_ns: 0,
             stop: None,
+            atomic_wait: None,
             fault: None,
             place: Place::HostCall,
             peak_memory_bytes: memories.iter().sum(),

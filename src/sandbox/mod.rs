@@ -3,6 +3,7 @@
 //! Unsafe code lives here, at the thinnest possible edge of `snapshot`, and nowhere else.
 
 mod array;
+mod atomic;
 mod builtins;
 mod call;
 mod code;
@@ -21,6 +22,7 @@ mod slots;
 mod stack;
 mod trap;
 
+pub use atomic::AtomicWait;
 pub use call::Progress;
 pub use engine::{Engine, EngineError, EngineOptions};
 pub(crate) use exact_faults::ExactFaults;

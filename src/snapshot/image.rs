@@ -409,6 +409,7 @@ mod tests {
             },
             index64: false,
             page_bytes_log2: 16,
+            shared: false,
         };
         ModuleInfo {
             memories: vec![memory(1), memory(2)],

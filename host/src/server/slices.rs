@@ -181,8 +181,14 @@ impl Server {
         let Some(invocation) = self.invocations.get_mut(call) else {
             return false;
         };
+        let atomic = match &invocation.holder {
+            Holder::Instance(instance) => instance.atomic_wait(),
+            Holder::Context(_) | Holder::Nobody => None,
+        };
         let context = invocation.context();
         let (ready, until) = match context.wait {
+            // Nobody can notify it; without a deadline, its call's time limit ends it.
+            _ if let Some(wait) = atomic => (wait.notified, wait.deadline),
             None | Some(Wait::Yield) => (true, None),
             Some(Wait::Input) => (context.input.ready(), None),
             Some(Wait::OutputSpace) => (context.output.room() > 0, None),
