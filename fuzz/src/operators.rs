@@ -207,19 +207,66 @@ const OPERATORS: &[(&str, &str, &str)] = &[
     ),
 ];
 
+/// Of the threads proposal, on a memory that is not shared. Not every engine has them.
+const ATOMIC: &[(&str, &str, &str)] = &[
+    ("i32.atomic.", "a>i", "load load8_u load16_u"),
+    ("i64.atomic.", "a>l", "load load8_u load16_u load32_u"),
+    ("i32.atomic.", "ai>", "store store8 store16"),
+    ("i64.atomic.", "al>", "store store8 store16 store32"),
+    ("i32.atomic.rmw.", "ai>i", "add sub and or xor xchg"),
+    (
+        "i32.atomic.rmw8.",
+        "ai>i",
+        "add_u sub_u and_u or_u xor_u xchg_u",
+    ),
+    (
+        "i32.atomic.rmw16.",
+        "ai>i",
+        "add_u sub_u and_u or_u xor_u xchg_u",
+    ),
+    ("i64.atomic.rmw.", "al>l", "add sub and or xor xchg"),
+    (
+        "i64.atomic.rmw8.",
+        "al>l",
+        "add_u sub_u and_u or_u xor_u xchg_u",
+    ),
+    (
+        "i64.atomic.rmw16.",
+        "al>l",
+        "add_u sub_u and_u or_u xor_u xchg_u",
+    ),
+    (
+        "i64.atomic.rmw32.",
+        "al>l",
+        "add_u sub_u and_u or_u xor_u xchg_u",
+    ),
+    (
+        "i32.atomic.",
+        "aii>i",
+        "rmw.cmpxchg rmw8.cmpxchg_u rmw16.cmpxchg_u",
+    ),
+    (
+        "i64.atomic.",
+        "all>l",
+        "rmw.cmpxchg rmw8.cmpxchg_u rmw16.cmpxchg_u rmw32.cmpxchg_u",
+    ),
+    ("memory.atomic.", "ai>i", "notify"),
+];
+
 /// The text of a module with two such functions.
 pub fn generate(random: &mut Random) -> Vec<u8> {
     let wide = random.chance(4);
     let memory = if wide { "i64" } else { "" };
+    let with_atomic = random.chance(3);
     let mut text = format!("(module (memory (export \"memory\") {memory} {MEMORY_PAGES} 5)\n");
     for name in ["one", "two"] {
-        function(&mut text, name, wide, random);
+        function(&mut text, name, wide, with_atomic, random);
     }
     text.push(')');
     wat::parse_str(&text).unwrap_or_else(|error| panic!("{error}\n{text}"))
 }
 
-fn function(text: &mut String, name: &str, wide: bool, random: &mut Random) {
+fn function(text: &mut String, name: &str, wide: bool, with_atomic: bool, random: &mut Random) {
     // Half of the locals begin with constants, which the compiler folds.
     write!(text, "(func (export \"{name}\") (param").expect("a string");
     TYPES.iter().for_each(|(_, ty)| *text += &format!(" {ty}"));
@@ -241,7 +288,11 @@ fn function(text: &mut String, name: &str, wide: bool, random: &mut Random) {
         }
     }
     for _ in 0..1 + random.below(60) {
-        operation(text, wide, random);
+        let operators = match with_atomic && random.chance(2) {
+            true => ATOMIC,
+            false => OPERATORS,
+        };
+        operation(text, operators, wide, random);
     }
     for (letter, _) in TYPES {
         for index in 0..LOCALS_PER_TYPE {
@@ -271,8 +322,8 @@ fn local(letter: char, random: &mut Random) -> String {
 }
 
 /// One operator on locals, or on constants, its results put into locals.
-fn operation(text: &mut String, wide: bool, random: &mut Random) {
-    let (prefix, signature, names) = *random.pick(OPERATORS);
+fn operation(text: &mut String, operators: &[(&str, &str, &str)], wide: bool, random: &mut Random) {
+    let (prefix, signature, names) = *random.pick(operators);
     let names: Vec<&str> = names.split(' ').collect();
     let (name, lanes) = match *random.pick(&names) {
         name if name.contains('#') => {
@@ -284,7 +335,7 @@ fn operation(text: &mut String, wide: bool, random: &mut Random) {
     let (operands, results) = signature.split_once('>').expect("a signature");
     for operand in operands.chars() {
         match operand {
-            'a' => address(text, wide, random),
+            'a' => address(text, prefix.contains("atomic"), wide, random),
             letter if random.chance(8) => *text += &format!("({}) ", constant(letter, random)),
             letter => *text += &format!("(local.get {}) ", local(letter, random)),
         }
@@ -295,6 +346,7 @@ fn operation(text: &mut String, wide: bool, random: &mut Random) {
         let offset = match random.below(20) {
             0 => random.below(1 << 32),
             1 => random.below(1 << 18),
+            _ if prefix.contains("atomic") => 8 * random.below(5),
             _ => random.below(40),
         };
         *text += &format!(" offset={offset}");
@@ -315,13 +367,14 @@ fn operation(text: &mut String, wide: bool, random: &mut Random) {
     }
 }
 
-/// An address, mostly of the memory's first page.
-fn address(text: &mut String, wide: bool, random: &mut Random) {
+/// An address, mostly of the memory's first page, and mostly aligned where it has to be.
+fn address(text: &mut String, aligned: bool, wide: bool, random: &mut Random) {
     let from = local(if wide { 'l' } else { 'i' }, random);
     let ty = if wide { "i64" } else { "i32" };
     let mask = match random.below(30) {
         0 => -1,
         1 => 0x3ffff,
+        _ if aligned => 0xff8,
         _ => 0xfff,
     };
     *text += &format!("({ty}.and (local.get {from}) ({ty}.const {mask})) ");
