@@ -4,6 +4,7 @@
 //!
 //! Every NaN that arithmetic gives is made the canonical one at once, for its bits are not specified.
 
+use crate::objects;
 use crate::random::Random;
 use std::fmt::Write;
 
@@ -15,7 +16,7 @@ const TYPES: [(char, &str); 5] = [
     ('d', "f64"),
     ('v', "v128"),
 ];
-const LOCALS_PER_TYPE: u64 = 3;
+const LOCALS_PER_TYPE: u64 = objects::REFERENCES;
 const MEMORY_PAGES: u64 = 2;
 
 /// Operators: a prefix, a signature, names.
@@ -253,20 +254,31 @@ const ATOMIC: &[(&str, &str, &str)] = &[
     ("memory.atomic.", "ai>i", "notify"),
 ];
 
-/// The text of a module with two such functions.
+/// What a module's functions do besides.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Others {
+    None,
+    Atomic,
+    Objects,
+}
+
+/// A module with two such functions.
 pub fn generate(random: &mut Random) -> Vec<u8> {
     let wide = random.chance(4);
     let memory = if wide { "i64" } else { "" };
-    let with_atomic = random.chance(3);
+    let others = *random.pick(&[Others::None, Others::None, Others::Atomic, Others::Objects]);
     let mut text = format!("(module (memory (export \"memory\") {memory} {MEMORY_PAGES} 5)\n");
+    if others == Others::Objects {
+        text += objects::DEFINITIONS;
+    }
     for name in ["one", "two"] {
-        function(&mut text, name, wide, with_atomic, random);
+        function(&mut text, name, wide, others, random);
     }
     text.push(')');
     wat::parse_str(&text).unwrap_or_else(|error| panic!("{error}\n{text}"))
 }
 
-fn function(text: &mut String, name: &str, wide: bool, with_atomic: bool, random: &mut Random) {
+fn function(text: &mut String, name: &str, wide: bool, others: Others, random: &mut Random) {
     // Half of the locals begin with constants, which the compiler folds.
     write!(text, "(func (export \"{name}\") (param").expect("a string");
     TYPES.iter().for_each(|(_, ty)| *text += &format!(" {ty}"));
@@ -274,13 +286,19 @@ fn function(text: &mut String, name: &str, wide: bool, with_atomic: bool, random
     TYPES
         .iter()
         .for_each(|(_, ty)| *text += &format!(" {ty}").repeat(LOCALS_PER_TYPE as usize));
+    let references = match others {
+        Others::Objects => LOCALS_PER_TYPE,
+        _ => 0,
+    };
+    *text += &" eqref".repeat(references as usize);
     *text += ")";
+    (0..references).for_each(|index| *text += &format!(" (local $r{index} eqref)"));
     for (letter, ty) in TYPES {
         for index in 0..LOCALS_PER_TYPE {
             *text += &format!(" (local ${letter}{index} {ty})");
         }
     }
-    *text += " (local $address i32)\n";
+    text.push('\n');
     for (index, (letter, _)) in TYPES.iter().enumerate() {
         *text += &format!("(local.set ${letter}0 (local.get {index}))\n");
         if random.chance(2) {
@@ -288,17 +306,18 @@ fn function(text: &mut String, name: &str, wide: bool, with_atomic: bool, random
         }
     }
     for _ in 0..1 + random.below(60) {
-        let operators = match with_atomic && random.chance(2) {
-            true => ATOMIC,
-            false => OPERATORS,
-        };
-        operation(text, operators, wide, random);
+        match others {
+            Others::Objects if !random.chance(3) => *text += &(objects::operation(random) + "\n"),
+            Others::Atomic if random.chance(2) => operation(text, ATOMIC, wide, random),
+            _ => operation(text, OPERATORS, wide, random),
+        }
     }
     for (letter, _) in TYPES {
         for index in 0..LOCALS_PER_TYPE {
             *text += &format!("local.get ${letter}{index} ");
         }
     }
+    (0..references).for_each(|index| *text += &format!("local.get $r{index} "));
     *text += ")\n";
 }
 
