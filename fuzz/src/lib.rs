@@ -11,6 +11,7 @@ pub mod host_calls;
 pub mod http;
 pub mod loaders;
 pub mod modules;
+pub mod objects;
 pub mod operators;
 pub mod peers;
 pub mod preempt;

@@ -65,7 +65,7 @@ pub fn generate(u: &mut Unstructured<'_>, purpose: Purpose, fuel: u32) -> Result
         exceptions_enabled: on(16),
         gc_enabled: on(17),
         limit_arrays_in_const_exprs: true,
-        // To be switched on with the engine's support (`src/compile/features.rs`).
+        // Waiting on a shared memory would hold up the other engines; `operators.rs` has the instructions that do not wait.
         threads_enabled: false,
         ..Config::default()
     };

@@ -4,6 +4,7 @@
 //!
 //! Every NaN that arithmetic gives is made the canonical one at once, for its bits are not specified.
 
+use crate::objects;
 use crate::random::Random;
 use std::fmt::Write;
 
@@ -15,7 +16,7 @@ const TYPES: [(char, &str); 5] = [
     ('d', "f64"),
     ('v', "v128"),
 ];
-const LOCALS_PER_TYPE: u64 = 3;
+const LOCALS_PER_TYPE: u64 = objects::REFERENCES;
 const MEMORY_PAGES: u64 = 2;
 
 /// Operators: a prefix, a signature, names.
@@ -207,19 +208,77 @@ const OPERATORS: &[(&str, &str, &str)] = &[
     ),
 ];
 
-/// The text of a module with two such functions.
+/// Of the threads proposal, on a memory that is not shared. Not every engine has them.
+const ATOMIC: &[(&str, &str, &str)] = &[
+    ("i32.atomic.", "a>i", "load load8_u load16_u"),
+    ("i64.atomic.", "a>l", "load load8_u load16_u load32_u"),
+    ("i32.atomic.", "ai>", "store store8 store16"),
+    ("i64.atomic.", "al>", "store store8 store16 store32"),
+    ("i32.atomic.rmw.", "ai>i", "add sub and or xor xchg"),
+    (
+        "i32.atomic.rmw8.",
+        "ai>i",
+        "add_u sub_u and_u or_u xor_u xchg_u",
+    ),
+    (
+        "i32.atomic.rmw16.",
+        "ai>i",
+        "add_u sub_u and_u or_u xor_u xchg_u",
+    ),
+    ("i64.atomic.rmw.", "al>l", "add sub and or xor xchg"),
+    (
+        "i64.atomic.rmw8.",
+        "al>l",
+        "add_u sub_u and_u or_u xor_u xchg_u",
+    ),
+    (
+        "i64.atomic.rmw16.",
+        "al>l",
+        "add_u sub_u and_u or_u xor_u xchg_u",
+    ),
+    (
+        "i64.atomic.rmw32.",
+        "al>l",
+        "add_u sub_u and_u or_u xor_u xchg_u",
+    ),
+    (
+        "i32.atomic.",
+        "aii>i",
+        "rmw.cmpxchg rmw8.cmpxchg_u rmw16.cmpxchg_u",
+    ),
+    (
+        "i64.atomic.",
+        "all>l",
+        "rmw.cmpxchg rmw8.cmpxchg_u rmw16.cmpxchg_u rmw32.cmpxchg_u",
+    ),
+    ("memory.atomic.", "ai>i", "notify"),
+];
+
+/// What a module's functions do besides.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Others {
+    None,
+    Atomic,
+    Objects,
+}
+
+/// A module with two such functions.
 pub fn generate(random: &mut Random) -> Vec<u8> {
     let wide = random.chance(4);
     let memory = if wide { "i64" } else { "" };
+    let others = *random.pick(&[Others::None, Others::None, Others::Atomic, Others::Objects]);
     let mut text = format!("(module (memory (export \"memory\") {memory} {MEMORY_PAGES} 5)\n");
+    if others == Others::Objects {
+        text += objects::DEFINITIONS;
+    }
     for name in ["one", "two"] {
-        function(&mut text, name, wide, random);
+        function(&mut text, name, wide, others, random);
     }
     text.push(')');
     wat::parse_str(&text).unwrap_or_else(|error| panic!("{error}\n{text}"))
 }
 
-fn function(text: &mut String, name: &str, wide: bool, random: &mut Random) {
+fn function(text: &mut String, name: &str, wide: bool, others: Others, random: &mut Random) {
     // Half of the locals begin with constants, which the compiler folds.
     write!(text, "(func (export \"{name}\") (param").expect("a string");
     TYPES.iter().for_each(|(_, ty)| *text += &format!(" {ty}"));
@@ -227,13 +286,19 @@ fn function(text: &mut String, name: &str, wide: bool, random: &mut Random) {
     TYPES
         .iter()
         .for_each(|(_, ty)| *text += &format!(" {ty}").repeat(LOCALS_PER_TYPE as usize));
+    let references = match others {
+        Others::Objects => LOCALS_PER_TYPE,
+        _ => 0,
+    };
+    *text += &" eqref".repeat(references as usize);
     *text += ")";
+    (0..references).for_each(|index| *text += &format!(" (local $r{index} eqref)"));
     for (letter, ty) in TYPES {
         for index in 0..LOCALS_PER_TYPE {
             *text += &format!(" (local ${letter}{index} {ty})");
         }
     }
-    *text += " (local $address i32)\n";
+    text.push('\n');
     for (index, (letter, _)) in TYPES.iter().enumerate() {
         *text += &format!("(local.set ${letter}0 (local.get {index}))\n");
         if random.chance(2) {
@@ -241,13 +306,18 @@ fn function(text: &mut String, name: &str, wide: bool, random: &mut Random) {
         }
     }
     for _ in 0..1 + random.below(60) {
-        operation(text, wide, random);
+        match others {
+            Others::Objects if !random.chance(3) => *text += &(objects::operation(random) + "\n"),
+            Others::Atomic if random.chance(2) => operation(text, ATOMIC, wide, random),
+            _ => operation(text, OPERATORS, wide, random),
+        }
     }
     for (letter, _) in TYPES {
         for index in 0..LOCALS_PER_TYPE {
             *text += &format!("local.get ${letter}{index} ");
         }
     }
+    (0..references).for_each(|index| *text += &format!("local.get $r{index} "));
     *text += ")\n";
 }
 
@@ -271,8 +341,8 @@ fn local(letter: char, random: &mut Random) -> String {
 }
 
 /// One operator on locals, or on constants, its results put into locals.
-fn operation(text: &mut String, wide: bool, random: &mut Random) {
-    let (prefix, signature, names) = *random.pick(OPERATORS);
+fn operation(text: &mut String, operators: &[(&str, &str, &str)], wide: bool, random: &mut Random) {
+    let (prefix, signature, names) = *random.pick(operators);
     let names: Vec<&str> = names.split(' ').collect();
     let (name, lanes) = match *random.pick(&names) {
         name if name.contains('#') => {
@@ -284,7 +354,7 @@ fn operation(text: &mut String, wide: bool, random: &mut Random) {
     let (operands, results) = signature.split_once('>').expect("a signature");
     for operand in operands.chars() {
         match operand {
-            'a' => address(text, wide, random),
+            'a' => address(text, prefix.contains("atomic"), wide, random),
             letter if random.chance(8) => *text += &format!("({}) ", constant(letter, random)),
             letter => *text += &format!("(local.get {}) ", local(letter, random)),
         }
@@ -295,6 +365,7 @@ fn operation(text: &mut String, wide: bool, random: &mut Random) {
         let offset = match random.below(20) {
             0 => random.below(1 << 32),
             1 => random.below(1 << 18),
+            _ if prefix.contains("atomic") => 8 * random.below(5),
             _ => random.below(40),
         };
         *text += &format!(" offset={offset}");
@@ -315,13 +386,14 @@ fn operation(text: &mut String, wide: bool, random: &mut Random) {
     }
 }
 
-/// An address, mostly of the memory's first page.
-fn address(text: &mut String, wide: bool, random: &mut Random) {
+/// An address, mostly of the memory's first page, and mostly aligned where it has to be.
+fn address(text: &mut String, aligned: bool, wide: bool, random: &mut Random) {
     let from = local(if wide { 'l' } else { 'i' }, random);
     let ty = if wide { "i64" } else { "i32" };
     let mask = match random.below(30) {
         0 => -1,
         1 => 0x3ffff,
+        _ if aligned => 0xff8,
         _ => 0xfff,
     };
     *text += &format!("({ty}.and (local.get {from}) ({ty}.const {mask})) ");

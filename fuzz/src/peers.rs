@@ -53,6 +53,7 @@ pub mod of_wasmtime {
             .wasm_gc(true)
             .wasm_exceptions(true)
             .wasm_relaxed_simd(true)
+            .wasm_threads(true)
             .wasm_extended_const(true);
         Engine::new(&config).expect("a configuration of this machine")
     });

@@ -12,7 +12,8 @@ use crate::random::Random;
 use crate::values::{End, Value};
 use crate::{Canary, Finding, Outcome, Verdict, finding, guest};
 use arbitrary::Unstructured;
-use dormouse::{Callable, Image, Instance, Linked};
+use dormouse::{Callable, CheckedImage, Image, Instance, Linked};
+use std::cell::RefCell;
 use std::fs::File;
 use std::time::Duration;
 
@@ -39,7 +40,8 @@ struct Case {
     initialising: Vec<Call>,
     sessions: Vec<Session>,
     /// What instances are restored from.
-    image: Image,
+    image: RefCell<Image>,
+    image_file: File,
     /// The same, as bytes.
     frozen: Vec<u8>,
     scratch: File,
@@ -123,8 +125,10 @@ impl Case {
         let Some(mut first) = initialised(&linked, &initialising)? else {
             return Ok(None);
         };
-        let image = guest::freeze(&mut first)?;
-        let frozen = guest::frozen(&mut first, &scratch)?;
+        let image_file = guest::image_file();
+        let frozen = guest::frozen(&mut first, &image_file)?;
+        let image = Image::open(&linked, &image_file)
+            .map_err(|error| finding!("an image just made is refused: {error}"))?;
         let mut sessions = Vec::new();
         for _ in 0..1 + random.below(3) {
             let count = 1 + random.below(10) as usize;
@@ -151,7 +155,8 @@ impl Case {
             linked,
             initialising,
             sessions,
-            image,
+            image: image.into(),
+            image_file,
             frozen,
             scratch,
         }))
@@ -231,10 +236,15 @@ impl Case {
     }
 
     fn restore(&self, random: &mut Random) -> Result<Live, Finding> {
-        let instance = self
-            .image
-            .restore(guest::limits(), Box::new(()))
-            .map_err(|error| finding!("an image is not restored: {error}"))?;
+        if random.chance(6) {
+            self.reopen(random)?;
+        }
+        let image = self.image.borrow();
+        let instance = match random.chance(4) {
+            true => image.restore_recorded(guest::limits(), Box::new(())),
+            false => image.restore(guest::limits(), Box::new(())),
+        };
+        let instance = instance.map_err(|error| finding!("an image is not restored: {error}"))?;
         Ok(Live {
             instance,
             session: random.below(self.sessions.len() as u64) as usize,
@@ -243,7 +253,32 @@ impl Case {
         })
     }
 
+    /// Opens the image anew, by the note of its working set: the one there is, a damaged one, or none.
+    fn reopen(&self, random: &mut Random) -> Result<(), Finding> {
+        let mut note = self.image.borrow().working_set_note().unwrap_or_default();
+        let damaged = !note.is_empty() && random.chance(3);
+        if damaged {
+            match random.chance(2) {
+                true => note.truncate(random.below(note.len() as u64) as usize),
+                false => *note.last_mut().expect("not empty") ^= 1 << random.below(8),
+            }
+        }
+        let file = self.image_file.try_clone().expect("a descriptor");
+        let (checked, of_use) = CheckedImage::check_noted(file, &note)
+            .map_err(|error| finding!("an image is not checked: {error}"))?;
+        if damaged && of_use {
+            return Err(finding!("a damaged note of a working set is believed"));
+        }
+        let image = Image::open_checked(&self.linked, checked)
+            .map_err(|error| finding!("an image that was checked is refused: {error}"))?;
+        self.image.replace(image);
+        Ok(())
+    }
+
     fn reset(&self, one: &mut Live, random: &mut Random, canary: Canary) -> Result<(), Finding> {
+        if one.instance.is_recording() && !random.chance(4) {
+            self.image.borrow().record(&mut one.instance);
+        }
         // The canary's error: an instance goes to the next request as the last one left it.
         if !canary.is_present() {
             one.instance
