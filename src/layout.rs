@@ -107,8 +107,10 @@ pub mod header {
     pub const INSTANCE: i32 = -40;
     /// The frame pointer of the stub through which the guest last left compiled code, where a backtrace begins.
     pub const EXIT_FRAME: i32 = -48;
+    /// Address of the functions that references refer to, in an instance of a store ([`super::StoreFunction`]).
+    pub const FUNCTIONS: i32 = -56;
     /// Bytes of header words in use, counted down from the vmctx.
-    pub const BYTES: usize = 48;
+    pub const BYTES: usize = 56;
 }
 
 /// Functions of the sandbox that compiled code calls, other than imports.
@@ -141,11 +143,13 @@ pub enum Builtin {
     Throw,
     /// `(exception) -> reference`: the object of the exception whose header is at this address, made if it is none yet.
     ExceptionReference,
+    /// `(signature id, signature id) -> 1 or 0`: whether the first, of a reference in a store, is that of a subtype of the second.
+    IsSubtype,
 }
 
 impl Builtin {
     /// Every built-in with the number of its arguments after the vmctx and whether it returns a value.
-    pub const ALL: [(Builtin, usize, bool); 11] = [
+    pub const ALL: [(Builtin, usize, bool); 12] = [
         (Builtin::MemoryGrow, 2, true),
         (Builtin::MemoryCopy, 5, false),
         (Builtin::MemoryFill, 4, false),
@@ -157,6 +161,7 @@ impl Builtin {
         (Builtin::ObjectAllocate, 1, true),
         (Builtin::Throw, 1, false),
         (Builtin::ExceptionReference, 1, true),
+        (Builtin::IsSubtype, 2, true),
     ];
 
     /// Where the built-in's pointer lies in the table at [`header::BUILTINS`], in bytes.
@@ -171,6 +176,20 @@ impl Builtin {
 /// module's text, and the number of its type, where structurally equal types share one number and 0 is the null
 /// reference. An external reference is a word of the host's, 0 for null.
 pub const TABLE_ENTRY_BYTES: u64 = 8;
+
+/// A function as the instances of a store refer to it.
+///
+/// In a linkable module a function reference is `index | signature id << 32`, where the index is that of one of these in the array at
+/// [`header::FUNCTIONS`], and the id is the store's for the function's type.
+#[derive(Clone, Copy, Debug)]
+#[repr(C)]
+pub struct StoreFunction {
+    pub code: usize,
+    /// The vmctx it is called with.
+    pub vmctx: usize,
+}
+
+const _: () = assert!(size_of::<StoreFunction>() == 16);
 
 /// The null reference, of either kind.
 pub const NULL_REFERENCE: u64 = 0;
@@ -246,6 +265,39 @@ pub struct HeapLayout {
     pub next_offset: u32,
 }
 
+/// How many of each a linkable module has.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LinkRequest {
+    pub imported_memories: u32,
+    pub imported_tables: u32,
+    pub imported_globals: u32,
+    pub imported_functions: u32,
+    pub types: u32,
+    pub functions: u32,
+}
+
+/// Where the *link words* of a linkable module's instance lie: addresses of what it shares with others, and what its store
+/// calls its types and functions. They are written when it is linked, and never taken from an image.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LinkLayout {
+    /// Of two words for each imported memory: the addresses of its first byte and of its length.
+    pub memories: u32,
+    /// Of two words for each imported table: the addresses of its first entry and of its length.
+    pub tables: u32,
+    /// Of a word for each imported global: its address.
+    pub globals: u32,
+    /// Of a [`StoreFunction`] for each imported function.
+    pub functions: u32,
+    /// Of a word for each type: its signature id in the store.
+    pub types: u32,
+    /// Of a word for each function: the reference to it.
+    pub references: u32,
+    /// Of a word that is used in images only: the store whose functions the image refers to.
+    pub store: u32,
+    /// Where they end.
+    pub end: u32,
+}
+
 /// Where everything of one module's instances lies, as offsets from the vmctx.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct InstanceLayout {
@@ -265,6 +317,8 @@ pub struct InstanceLayout {
     pub heap: Option<HeapLayout>,
     /// Of the exception on its way to a handler, if the module can throw: a header and values as in an object.
     pub exception: Option<u32>,
+    /// Of the link words, if the module is linkable.
+    pub links: Option<LinkLayout>,
 }
 
 /// Why there is no layout.
@@ -316,7 +370,7 @@ fn shares(memories: &[MemoryRequest]) -> Result<Vec<u64>, LayoutError> {
 
 impl InstanceLayout {
     /// Lays out globals of the given sizes (8 or 16 bytes), tables of the given capacities, the flags of so many
-    /// data and element segments, memories, and objects.
+    /// data and element segments, memories, objects, and the link words of a linkable module.
     pub fn new(
         global_bytes: impl IntoIterator<Item = u32>,
         table_capacities: impl IntoIterator<Item = u32>,
@@ -324,6 +378,7 @@ impl InstanceLayout {
         element_segments: u32,
         memories: &[MemoryRequest],
         objects: ObjectRequest,
+        links: Option<LinkRequest>,
     ) -> Result<InstanceLayout, LayoutError> {
         let shares = shares(memories)?;
         let mut layout = InstanceLayout::default();
@@ -358,6 +413,19 @@ impl InstanceLayout {
         }
         if let Some(bytes) = objects.exception_bytes {
             layout.exception = Some(take(OBJECT_HEADER_BYTES + u64::from(bytes), 8)?);
+        }
+        if let Some(count) = links {
+            let mut words = |count: u32, words: u64| take(u64::from(count) * words * 8, 8);
+            layout.links = Some(LinkLayout {
+                memories: words(count.imported_memories, 2)?,
+                tables: words(count.imported_tables, 2)?,
+                globals: words(count.imported_globals, 1)?,
+                functions: words(count.imported_functions, 2)?,
+                types: words(count.types, 1)?,
+                references: words(count.functions, 1)?,
+                store: words(1, 1)?,
+                end: words(0, 1)?,
+            });
         }
         layout.data_flags = take(data_segments.into(), 1)?;
         layout.element_flags = take(element_segments.into(), 1)?;
@@ -407,7 +475,7 @@ mod tests {
 
     #[test]
     fn parts_do_not_overlap_and_memory_is_page_aligned() {
-        let layout = InstanceLayout::new([8, 16, 8], [3, 0, 1000], 5, 7, &[], NONE).unwrap();
+        let layout = InstanceLayout::new([8, 16, 8], [3, 0, 1000], 5, 7, &[], NONE, None).unwrap();
         assert_eq!(layout.globals, [0, 16, 32]);
         assert_eq!(layout.data_flags, 40);
         assert_eq!(layout.element_flags, 45);
@@ -421,11 +489,22 @@ mod tests {
 
     #[test]
     fn state_too_large_is_refused() {
-        assert!(InstanceLayout::new([], [u32::MAX], 0, 0, &[], NONE).is_err());
+        assert!(InstanceLayout::new([], [u32::MAX], 0, 0, &[], NONE, None).is_err());
         assert!(
-            InstanceLayout::new([], [(STATE_BYTES_MAX / 8) as u32 - 1], 0, 0, &[], NONE).is_ok()
+            InstanceLayout::new(
+                [],
+                [(STATE_BYTES_MAX / 8) as u32 - 1],
+                0,
+                0,
+                &[],
+                NONE,
+                None
+            )
+            .is_ok()
         );
-        assert!(InstanceLayout::new([], [(STATE_BYTES_MAX / 8) as u32], 0, 0, &[], NONE).is_err());
+        assert!(
+            InstanceLayout::new([], [(STATE_BYTES_MAX / 8) as u32], 0, 0, &[], NONE, None).is_err()
+        );
     }
 
     fn request(minimum_bytes: u64, maximum_bytes: u64) -> MemoryRequest {
@@ -449,7 +528,7 @@ mod tests {
             &[request(7, u64::MAX); 100],
         ];
         for memories in cases {
-            let layout = InstanceLayout::new([8], [10], 1, 1, memories, NONE).unwrap();
+            let layout = InstanceLayout::new([8], [10], 1, 1, memories, NONE, None).unwrap();
             assert_eq!(layout.memories.len(), memories.len());
             let mut end = u64::from(layout.memory_offset);
             for (index, (memory, request)) in layout.memories.iter().zip(memories).enumerate() {
@@ -461,7 +540,7 @@ mod tests {
             assert!(end <= u64::from(layout.memory_offset) + ALL);
         }
         let uneven = [request(65536, 65536), request(0, u64::MAX)];
-        let layout = InstanceLayout::new([], [], 0, 0, &uneven, NONE).unwrap();
+        let layout = InstanceLayout::new([], [], 0, 0, &uneven, NONE, None).unwrap();
         assert_eq!(layout.memories[1].reserved_bytes, ALL - 65536);
     }
 
@@ -479,7 +558,7 @@ mod tests {
             &[request(u64::MAX, u64::MAX), request(u64::MAX, u64::MAX)],
         ] {
             assert!(matches!(
-                InstanceLayout::new([], [], 0, 0, memories, NONE),
+                InstanceLayout::new([], [], 0, 0, memories, NONE, None),
                 Err(LayoutError::MemoriesTooLarge { .. })
             ));
         }
@@ -488,7 +567,7 @@ mod tests {
     #[test]
     fn the_object_heap_lies_behind_the_guard_and_moves_nothing() {
         let memories = [request(65536, u64::MAX)];
-        let plain = InstanceLayout::new([8], [3], 1, 1, &memories, NONE).unwrap();
+        let plain = InstanceLayout::new([8], [3], 1, 1, &memories, NONE, None).unwrap();
         assert!(!plain.is_wide() && plain.exception.is_none());
         let objects = ObjectRequest {
             heap: true,

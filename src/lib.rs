@@ -8,8 +8,9 @@ mod sandbox;
 mod snapshot;
 
 pub use sandbox::{
-    Callable, Caller, Engine, EngineError, EngineOptions, Exception, Frame, HostFunction,
-    HostResult, HostValue, Imports, Instance, InstantiateError, IntoHostFunction, Limit, Limits,
-    LinkError, Linked, LoadError, Module, Progress, Reason, Stop, Trap, TrapKind, Unresolved,
+    Callable, Caller, Engine, EngineError, EngineOptions, Exception, Export, Frame, HostFunction,
+    HostResult, HostValue, Imports, Instance, InstanceId, InstantiateError, IntoHostFunction,
+    Limit, Limits, LinkError, Linked, LoadError, Module, Progress, Reason, Stop, Store, StoreError,
+    StoreImports, Trap, TrapKind, Unresolved,
 };
 pub use snapshot::{Image, ImageError, ImageReport, ResetError, ResetReport, RestoreError};

@@ -116,6 +116,14 @@ impl Module {
     /// Resolves every import.
     pub fn link(&self, imports: &Imports) -> Result<Linked, LinkError> {
         let info = &self.shared.info;
+        if info.is_linkable() {
+            return Err(LinkError {
+                problems: vec![Unresolved {
+                    import: "the module".to_owned(),
+                    problem: "is compiled to be linked: instantiate it in a store".to_owned(),
+                }],
+            });
+        }
         let mut functions = Vec::new();
         let mut problems = Vec::new();
         for import in &info.imports {
@@ -129,17 +137,7 @@ impl Module {
             let wanted = info.signature(type_index);
             let problem = match imports.get(&import.module, &import.name) {
                 Some((ty, function)) if ty == wanted => {
-                    let words =
-                        |types: &[ValueType]| types.iter().map(|ty| ty.words()).sum::<usize>();
-                    functions.push(ResolvedImport {
-                        function: function.clone(),
-                        words: words(&ty.parameters).max(words(&ty.results)),
-                        results: ty
-                            .results
-                            .iter()
-                            .any(|ty| matches!(ty, ValueType::Reference(_)))
-                            .then(|| ty.results.clone()),
-                    });
+                    functions.push(ResolvedImport::new(ty, function));
                     continue;
                 }
                 Some((ty, _)) => format!("has type {ty}, imported as {wanted}"),
@@ -205,6 +203,12 @@ impl Module {
             HeapType::Extern => true,
             _ => false,
         }
+    }
+
+    /// Where a function's code, or an import's stub, begins.
+    pub(crate) fn code_of(&self, function: u32) -> usize {
+        let function = &self.shared.info.functions[function as usize];
+        self.shared.text.base() + function.code_offset as usize
     }
 
     /// The machine code of a function and the trampoline for its type.
@@ -300,6 +304,31 @@ pub(crate) struct ResolvedImport {
     pub results: Option<Vec<ValueType>>,
 }
 
+impl ResolvedImport {
+    pub fn new(ty: &FunctionType, function: &HostFunction) -> ResolvedImport {
+        let words = |types: &[ValueType]| types.iter().map(|ty| ty.words()).sum::<usize>();
+        let is_reference = |ty: &ValueType| matches!(ty, ValueType::Reference(_));
+        ResolvedImport {
+            function: function.clone(),
+            words: words(&ty.parameters).max(words(&ty.results)),
+            results: ty
+                .results
+                .iter()
+                .any(is_reference)
+                .then(|| ty.results.clone()),
+        }
+    }
+
+    /// What stands for an import that is a function of another instance: such are called directly.
+    pub fn of_instance() -> ResolvedImport {
+        ResolvedImport {
+            function: Rc::new(|_, _| unreachable!("a function of an instance is called directly")),
+            words: 0,
+            results: None,
+        }
+    }
+}
+
 /// A module with its imports resolved: what instances are made of. Clones share it.
 #[derive(Clone)]
 pub struct Linked {
@@ -308,6 +337,13 @@ pub struct Linked {
 }
 
 impl Linked {
+    pub(crate) fn new(module: &Module, imports: Vec<ResolvedImport>) -> Linked {
+        Linked {
+            module: module.clone(),
+            imports: imports.into(),
+        }
+    }
+
     pub fn module(&self) -> &Module {
         &self.module
     }

@@ -7,6 +7,7 @@
 
 mod capture;
 mod image;
+mod linked;
 mod reset;
 mod restore;
 

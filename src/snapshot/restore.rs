@@ -2,7 +2,7 @@
 
 use super::image::Image;
 use crate::sandbox::os::{self, Access};
-use crate::sandbox::{Instance, Limit, Limits, Part, SlotError};
+use crate::sandbox::{Instance, Limit, Limits, LinkError, Linked, Part, SlotError};
 use std::any::Any;
 use std::fmt;
 use std::fs::File;
@@ -15,6 +15,10 @@ pub enum RestoreError {
     NoSlot,
     /// The image's memory is larger than the instance may have.
     Limit(Limit),
+    /// What an instance of a store imported is not provided.
+    Link(LinkError),
+    /// What an instance of a store was linked with is not what it is to be linked with now.
+    Mismatch(&'static str),
     System(io::Error),
 }
 
@@ -23,6 +27,10 @@ impl fmt::Display for RestoreError {
         match self {
             RestoreError::NoSlot => f.write_str("all instance slots are in use"),
             RestoreError::Limit(limit) => write!(f, "{limit}"),
+            RestoreError::Link(error) => error.fmt(f),
+            RestoreError::Mismatch(what) => {
+                write!(f, "the image cannot be restored here: {what}")
+            }
             RestoreError::System(error) => write!(f, "the image cannot be mapped: {error}"),
         }
     }
@@ -43,7 +51,22 @@ impl Image {
     /// Makes an instance as it was captured, in a free slot.
     ///
     /// Costs one mapping of the file (one for each memory, if there are several) and the pages that calls are known to write, whatever the size of the memory.
+    ///
+    /// # Panics
+    /// When it is that of an instance of a store: see [`Image::restore_linked`].
     pub fn restore(&self, limits: Limits, data: Box<dyn Any>) -> Result<Instance, RestoreError> {
+        let info = self.linked.module().info();
+        assert!(!info.is_linkable(), "a linkable module needs a store");
+        self.map(&self.linked, limits, data)
+    }
+
+    /// As [`Image::restore`], of any image, with these imports.
+    pub(super) fn map(
+        &self,
+        linked: &Linked,
+        limits: Limits,
+        data: Box<dyn Any>,
+    ) -> Result<Instance, RestoreError> {
         let origin = &self.origin;
         let memory_bytes = origin.memory_bytes();
         if memory_bytes > limits.memory_bytes {
@@ -52,7 +75,7 @@ impl Image {
                 wanted_bytes: memory_bytes,
             }));
         }
-        let module = self.linked.module();
+        let module = linked.module();
         let wide = module.info().layout.is_wide();
         let mut slot = module.shared.engine.shared.slots.take(wide)?;
         // What the last instance of the slot mapped goes with the mapping of the file, and here what reaches beyond: all that
@@ -69,7 +92,7 @@ impl Image {
         os::populate_writable(start, &origin.written.borrow());
         Ok(Instance::in_slot(
             slot,
-            &self.linked,
+            linked,
             limits,
             data,
             &origin.memories,

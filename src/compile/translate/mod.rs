@@ -13,6 +13,7 @@ mod call;
 mod control;
 mod convert;
 mod exception;
+mod link;
 mod memory;
 mod numeric;
 mod reference;
