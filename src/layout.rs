@@ -139,17 +139,37 @@ pub enum Builtin {
     TableInit,
     /// `(header) -> reference`: an object with this header ([`object_header`]), zero but for that.
     ObjectAllocate,
+    /// `(kind | binary logarithm of an element's bytes << 32, length) -> reference`: an array of zeros.
+    ArrayAllocate,
+    /// `(array, index, count, logarithm)`: copies the element at an index to the `count - 1` that follow it.
+    ArrayReplicate,
+    /// `(destination, destination index, source, source index, count | logarithm << 32)`: array.copy.
+    ArrayCopy,
+    /// `(kind | logarithm << 32, segment, source, length) -> reference`: array.new_data.
+    ArrayNewData,
+    /// `(kind, segment, source, length) -> reference`: array.new_elem.
+    ArrayNewElements,
+    /// `(array, index, segment | logarithm << 32, source, count)`: array.init_data.
+    ArrayInitData,
+    /// `(array, index, segment, source, count)`: array.init_elem.
+    ArrayInitElements,
     /// `(exception)`: goes on at the handler of the exception whose header is at this address. Does not return.
     Throw,
     /// `(exception) -> reference`: the object of the exception whose header is at this address, made if it is none yet.
     ExceptionReference,
+    /// `(memory, index, offset, expected, timeout in ns) -> 0 notified, 1 not equal, 2 timed out`: memory.atomic.wait32.
+    AtomicWait32,
+    /// The same for memory.atomic.wait64.
+    AtomicWait64,
+    /// `(memory, index, offset, count) -> how many were notified`: memory.atomic.notify.
+    AtomicNotify,
     /// `(signature id, signature id) -> 1 or 0`: whether the first, of a reference in a store, is that of a subtype of the second.
     IsSubtype,
 }
 
 impl Builtin {
     /// Every built-in with the number of its arguments after the vmctx and whether it returns a value.
-    pub const ALL: [(Builtin, usize, bool); 12] = [
+    pub const ALL: [(Builtin, usize, bool); 22] = [
         (Builtin::MemoryGrow, 2, true),
         (Builtin::MemoryCopy, 5, false),
         (Builtin::MemoryFill, 4, false),
@@ -159,8 +179,18 @@ impl Builtin {
         (Builtin::TableCopy, 5, false),
         (Builtin::TableInit, 5, false),
         (Builtin::ObjectAllocate, 1, true),
+        (Builtin::ArrayAllocate, 2, true),
+        (Builtin::ArrayReplicate, 4, false),
+        (Builtin::ArrayCopy, 5, false),
+        (Builtin::ArrayNewData, 4, true),
+        (Builtin::ArrayNewElements, 4, true),
+        (Builtin::ArrayInitData, 5, false),
+        (Builtin::ArrayInitElements, 5, false),
         (Builtin::Throw, 1, false),
         (Builtin::ExceptionReference, 1, true),
+        (Builtin::AtomicWait32, 5, true),
+        (Builtin::AtomicWait64, 5, true),
+        (Builtin::AtomicNotify, 4, true),
         (Builtin::IsSubtype, 2, true),
     ];
 
@@ -208,6 +238,40 @@ pub const FIRST_OBJECT: u64 = 8;
 /// Set in what an object's header says of its kind when it is an exception; the other bits are its tag's index.
 pub const EXCEPTION_KIND: u32 = 1 << 31;
 
+/// Where an array has its length, a 32-bit number.
+pub const ARRAY_LENGTH_OFFSET: u64 = OBJECT_HEADER_BYTES;
+
+/// Where the elements of an array begin.
+pub const ARRAY_ELEMENTS_OFFSET: u64 = 16;
+
+/// Set in an external reference that an internal one was made into.
+pub const EXTERNALIZED: u64 = 1 << 63;
+
+/// Set in the numbers that are references by themselves (`ref.i31`), whose value is in the 31 bits above.
+pub const I31_BIT: u64 = 1;
+
+/// The two low bits of an internal reference that was an external one, whose word is in the bits above. They are clear in a
+/// reference to an object.
+pub const INTERNALIZED: u64 = 2;
+
+/// The external reference that an internal one is made into.
+pub const fn externalize(reference: u64) -> u64 {
+    match reference & (I31_BIT | INTERNALIZED) {
+        _ if reference == NULL_REFERENCE => NULL_REFERENCE,
+        INTERNALIZED => reference >> 2,
+        _ => reference | EXTERNALIZED,
+    }
+}
+
+/// The internal reference that an external one is made into: the inverse of [`externalize`], for words below 2^62.
+pub const fn internalize(word: u64) -> u64 {
+    match word {
+        NULL_REFERENCE => NULL_REFERENCE,
+        word if word & EXTERNALIZED != 0 => word & !EXTERNALIZED,
+        word => word << 2 | INTERNALIZED,
+    }
+}
+
 /// Makes the header of an object: its kind, and its length in bytes, a multiple of 8 that counts the header.
 ///
 /// A reference to an object is its offset from the start of the heap.
@@ -247,12 +311,14 @@ pub struct MemoryLayout {
 }
 
 /// What objects and exceptions ask of a layout.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ObjectRequest {
     /// Whether there are objects at all.
     pub heap: bool,
     /// What the values of an exception take at most, in bytes; none when no exception can be thrown.
     pub exception_bytes: Option<u32>,
+    /// Elements of each segment whose values are kept.
+    pub elements: Vec<Option<u32>>,
 }
 
 /// Where the objects of an instance lie.
@@ -313,6 +379,8 @@ pub struct InstanceLayout {
     pub memory_offset: u32,
     /// Of each memory, in ascending order without overlap.
     pub memories: Vec<MemoryLayout>,
+    /// Of the values of each element segment that are made at instantiation, since they make objects, one word each.
+    pub elements: Vec<Option<u32>>,
     /// Of the objects, if the module has any.
     pub heap: Option<HeapLayout>,
     /// Of the exception on its way to a handler, if the module can throw: a header and values as in an object.
@@ -414,6 +482,10 @@ impl InstanceLayout {
         if let Some(bytes) = objects.exception_bytes {
             layout.exception = Some(take(OBJECT_HEADER_BYTES + u64::from(bytes), 8)?);
         }
+        for count in objects.elements {
+            let place = count.map(|count| take(u64::from(count) * TABLE_ENTRY_BYTES, 8));
+            layout.elements.push(place.transpose()?);
+        }
         if let Some(count) = links {
             let mut words = |count: u32, words: u64| take(u64::from(count) * words * 8, 8);
             layout.links = Some(LinkLayout {
@@ -471,6 +543,7 @@ mod tests {
     const NONE: ObjectRequest = ObjectRequest {
         heap: false,
         exception_bytes: None,
+        elements: Vec::new(),
     };
 
     #[test]
@@ -572,6 +645,7 @@ mod tests {
         let objects = ObjectRequest {
             heap: true,
             exception_bytes: Some(24),
+            elements: Vec::new(),
         };
         let layout = InstanceLayout::new([8], [3], 1, 1, &memories, objects).unwrap();
         assert!(layout.is_wide());

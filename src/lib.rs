@@ -8,9 +8,11 @@ mod sandbox;
 mod snapshot;
 
 pub use sandbox::{
-    Callable, Caller, Engine, EngineError, EngineOptions, Exception, Export, Frame, HostFunction,
-    HostResult, HostValue, Imports, Instance, InstanceId, InstantiateError, IntoHostFunction,
-    Limit, Limits, LinkError, Linked, LoadError, Module, Progress, Reason, Stop, Store, StoreError,
-    StoreImports, Trap, TrapKind, Unresolved,
+    AtomicWait, Callable, Caller, CheckedArtifact, Engine, EngineError, EngineOptions, Exception,
+    Export, Frame, HostFunction, HostResult, HostValue, Imports, Instance, InstanceId,
+    InstantiateError, IntoHostFunction, Limit, Limits, LinkError, Linked, LoadError, Module,
+    Progress, Reason, Stop, Store, StoreError, StoreImports, Trap, TrapKind, Unresolved,
 };
-pub use snapshot::{Image, ImageError, ImageReport, ResetError, ResetReport, RestoreError};
+pub use snapshot::{
+    CheckedImage, Image, ImageError, ImageReport, Prefetch, ResetError, ResetReport, RestoreError,
+};

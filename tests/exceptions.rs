@@ -196,11 +196,14 @@ fn arguments_and_results_on_the_stack_leave_it_as_it_was() {
             r#"(module
               (type $many (func (param {types}) (result {types})))
               (tag $t (param {types}))
-              (table funcref (elem $return $throw $tail $deep))
+              (table funcref (elem $return $throw $tail $deep $shrink))
               (func $return (type $many) {all})
               (func $throw (type $many) (throw $t {all}))
               (func $tail (type $many) (return_call $more (i32.const 1) (i64.const 2) {all}))
               (func $deep (type $many) (call $tail {all}))
+              (func $shrink (type $many) (return_call $fewer (local.get 0) (local.get 1)))
+              (func $fewer (param i32 i64) (result {types})
+                (call $throw {constants}))
               (func $more (param i32 i64 {types}) (result {types})
                 (throw $t {shifted}))
               (func $try (param $which i32) (result i32) (local $guard i64)
@@ -227,7 +230,7 @@ fn arguments_and_results_on_the_stack_leave_it_as_it_was() {
         ),
     );
     // So often that a few bytes of drift would reach the end of the stack.
-    for (which, expected) in [(0, 1), (1, 2), (2, 2), (3, 2)] {
+    for (which, expected) in [(0, 1), (1, 2), (2, 2), (3, 2), (4, 2)] {
         let words = call(&mut instance, "run", &[which, 20_000]).unwrap();
         assert_eq!(words, [expected * 20_000], "{which}");
     }

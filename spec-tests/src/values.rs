@@ -1,7 +1,9 @@
 //! Values of the test format as the engine's words: one 64-bit word each, two for a v128.
 //!
-//! A host's external reference is its number plus one, because the word 0 is null.
+//! A host's external reference is its number plus one, because the word 0 is null; `ref.host` is what becomes of it as an
+//! internal reference.
 
+use dormouse::layout::{I31_BIT, internalize};
 use wast::core::{NanPattern, V128Pattern, WastArgCore, WastRetCore};
 use wast::token::{F32, F64};
 use wast::{WastArg, WastRet};
@@ -20,9 +22,8 @@ pub fn arguments(arguments: &[WastArg<'_>]) -> Result<Vec<u64>, String> {
             WastArgCore::F64(value) => words.push(value.bits),
             WastArgCore::V128(value) => words.extend(v128_words(value.to_le_bytes())),
             WastArgCore::RefNull(_) => words.push(0),
-            WastArgCore::RefExtern(number) | WastArgCore::RefHost(number) => {
-                words.push(u64::from(*number) + 1);
-            }
+            WastArgCore::RefExtern(number) => words.push(u64::from(*number) + 1),
+            WastArgCore::RefHost(number) => words.push(internalize(u64::from(*number) + 1)),
         }
     }
     Ok(words)
@@ -68,9 +69,12 @@ fn matches(result: &WastRetCore<'_>, words: &[u64]) -> bool {
         WastRetCore::F64(pattern) => matches_f64(pattern, word),
         WastRetCore::V128(pattern) => words.len() == 2 && matches_v128(pattern, words),
         WastRetCore::RefNull(_) => word == 0,
-        WastRetCore::RefExtern(Some(number)) | WastRetCore::RefHost(number) => {
-            word == u64::from(*number) + 1
-        }
+        WastRetCore::RefExtern(Some(number)) => word == u64::from(*number) + 1,
+        WastRetCore::RefHost(number) => word == internalize(u64::from(*number) + 1),
+        WastRetCore::RefI31 => word & I31_BIT != 0,
+        WastRetCore::RefStruct | WastRetCore::RefArray => word != 0 && word.is_multiple_of(8),
+        WastRetCore::RefEq => word & I31_BIT != 0 || word != 0 && word.is_multiple_of(8),
+        WastRetCore::RefAny => word != 0,
         WastRetCore::RefExtern(None) | WastRetCore::RefFunc(None) => word != 0,
         WastRetCore::Either(cases) => cases.iter().any(|case| matches(case, words)),
         _ => false,

@@ -111,6 +111,18 @@ fn types(info: &ModuleInfo) -> Check {
         .try_for_each(|ty| reference(info, ty.element))
 }
 
+fn composite(info: &ModuleInfo, index: u32) -> Option<&CompositeType> {
+    info.types.get(index as usize).map(|ty| &ty.composite)
+}
+
+/// The number of operands of an instruction that makes an array, if there is such a type and somewhere to put it.
+fn array(info: &ModuleInfo, index: u32, operands: u32) -> Result<u32, &'static str> {
+    match composite(info, index) {
+        Some(CompositeType::Array(_)) => Ok(operands),
+        _ => Err("an array of no type"),
+    }
+}
+
 fn reference(info: &ModuleInfo, ty: ReferenceType) -> Check {
     match ty.heap {
         HeapType::Concrete(index) => ensure(is_index(index, &info.types), "a reference to no type"),
@@ -292,10 +304,24 @@ fn memories(info: &ModuleInfo) -> Check {
 
 /// Checks that the object heap is where all are, and that its words are in the state.
 fn heap(info: &ModuleInfo) -> Check {
+    let objects = info
+        .types
+        .iter()
+        .any(|ty| !matches!(ty.composite, CompositeType::Function(_)));
     let Some(heap) = &info.layout.heap else {
-        return Ok(());
+        return ensure(!objects, "objects without a heap");
     };
+    ensure(
+        info.layout.elements.len() == info.elements.len(),
+        "elements without a place",
+    )?;
     let state_end = u64::from(info.layout.memory_offset);
+    for (place, segment) in info.layout.elements.iter().zip(&info.elements) {
+        let bytes = segment.elements.len() as u64 * TABLE_ENTRY_BYTES;
+        let in_place =
+            place.is_none_or(|at| fits(at.into(), bytes, state_end) && at.is_multiple_of(8));
+        ensure(in_place, "misplaced elements")?;
+    }
     let in_state = |offset: u64| fits(offset, 8, state_end) && offset.is_multiple_of(8);
     ensure(
         u64::try_from(heap.memory.length_offset).is_ok_and(in_state)
@@ -372,6 +398,20 @@ fn constant_expression(info: &ModuleInfo, expression: &ConstantExpression) -> Ch
             ConstantInstruction::Const(_)
             | ConstantInstruction::V128(_)
             | ConstantInstruction::RefNull => 0,
+            ConstantInstruction::RefI31
+            | ConstantInstruction::AnyConvertExtern
+            | ConstantInstruction::ExternConvertAny => 1,
+            ConstantInstruction::StructNew(index) => match composite(info, *index) {
+                Some(CompositeType::Struct(fields)) => fields.len() as u32,
+                _ => return Err("a struct of no type"),
+            },
+            ConstantInstruction::StructNewDefault(index) => match composite(info, *index) {
+                Some(CompositeType::Struct(_)) => 0,
+                _ => return Err("a struct of no type"),
+            },
+            ConstantInstruction::ArrayNew(index) => array(info, *index, 2)?,
+            ConstantInstruction::ArrayNewDefault(index) => array(info, *index, 1)?,
+            ConstantInstruction::ArrayNewFixed(index, count) => array(info, *index, *count)?,
             ConstantInstruction::I32Add
             | ConstantInstruction::I32Sub
             | ConstantInstruction::I32Mul

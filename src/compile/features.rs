@@ -7,8 +7,8 @@ use super::error::CompileError;
 use wasmparser::{Validator, WasmFeatures};
 
 /// WebAssembly 2.0 with extended constant expressions, tail calls, relaxed SIMD, wide arithmetic, multiple
-/// memories, memories and tables with 64-bit indexes, custom page sizes, typed function references, and exception
-/// handling.
+/// memories, memories and tables with 64-bit indexes, custom page sizes, typed function references, exception
+/// handling, garbage collection, and threads' atomics.
 pub(super) const SUPPORTED: WasmFeatures = WasmFeatures::WASM2
     .union(WasmFeatures::EXTENDED_CONST)
     .union(WasmFeatures::TAIL_CALL)
@@ -18,33 +18,25 @@ pub(super) const SUPPORTED: WasmFeatures = WasmFeatures::WASM2
     .union(WasmFeatures::MEMORY64)
     .union(WasmFeatures::CUSTOM_PAGE_SIZES)
     .union(WasmFeatures::FUNCTION_REFERENCES)
-    .union(WasmFeatures::EXCEPTIONS);
+    .union(WasmFeatures::EXCEPTIONS)
+    .union(WasmFeatures::GC)
+    .union(WasmFeatures::THREADS);
 
-/// Proposals that are recognised in order to be refused by name.
-const PROPOSALS: [(WasmFeatures, &str); 9] = [
-    (WasmFeatures::THREADS, "the threads proposal"),
+/// Proposals that are recognised in order to be refused by name. Custom descriptors are not among them: with them, casts are
+/// valid that are errors without.
+const PROPOSALS: [(WasmFeatures, &str); 6] = [
     (
-        WasmFeatures::SHARED_EVERYTHING_THREADS.union(WasmFeatures::THREADS),
+        WasmFeatures::SHARED_EVERYTHING_THREADS,
         "the shared-everything-threads proposal",
     ),
     (
         WasmFeatures::LEGACY_EXCEPTIONS,
         "the legacy exception handling proposal",
     ),
-    (
-        WasmFeatures::GC.union(WasmFeatures::FUNCTION_REFERENCES),
-        "the garbage collection proposal",
-    ),
     (WasmFeatures::MEMORY_CONTROL, "the memory control proposal"),
     (
-        WasmFeatures::STACK_SWITCHING.union(WasmFeatures::FUNCTION_REFERENCES),
+        WasmFeatures::STACK_SWITCHING,
         "the stack switching proposal",
-    ),
-    (
-        WasmFeatures::CUSTOM_DESCRIPTORS
-            .union(WasmFeatures::GC)
-            .union(WasmFeatures::FUNCTION_REFERENCES),
-        "the custom descriptors proposal",
     ),
     (
         WasmFeatures::COMPACT_IMPORTS,

@@ -24,6 +24,8 @@ pub struct MemoryType {
     pub index64: bool,
     /// The binary logarithm of its page size.
     pub page_bytes_log2: u8,
+    /// Whether guests may wait at it.
+    pub shared: bool,
 }
 
 impl MemoryType {
@@ -95,6 +97,29 @@ pub enum ConstantInstruction {
     I64Add,
     I64Sub,
     I64Mul,
+    RefI31,
+    /// What makes an object names its type.
+    StructNew(u32),
+    StructNewDefault(u32),
+    ArrayNew(u32),
+    ArrayNewDefault(u32),
+    ArrayNewFixed(u32, u32),
+    AnyConvertExtern,
+    ExternConvertAny,
+}
+
+impl ConstantInstruction {
+    /// Whether it makes an object: such a value is made once and kept.
+    pub fn allocates(&self) -> bool {
+        matches!(
+            self,
+            ConstantInstruction::StructNew(_)
+                | ConstantInstruction::StructNewDefault(_)
+                | ConstantInstruction::ArrayNew(_)
+                | ConstantInstruction::ArrayNewDefault(_)
+                | ConstantInstruction::ArrayNewFixed(..)
+        )
+    }
 }
 
 /// A constant expression, in stack order.
@@ -177,6 +202,9 @@ pub struct ModuleInfo {
     pub signature_ids: Vec<u32>,
     /// How many ids, from its own on, are those of subtypes of each type; a type is its own subtype.
     pub subtype_ids: Vec<u32>,
+    /// Ids of function types come first, then those of structs, which begin here, then those of arrays.
+    pub first_struct_id: u32,
+    pub first_array_id: u32,
     pub imports: Vec<Import>,
     pub exports: Vec<Export>,
     pub functions: Vec<FunctionInfo>,
@@ -278,6 +306,28 @@ impl ModuleInfo {
                 matches!(composite, CompositeType::Function(_))
             }
             _ => false,
+        }
+    }
+
+    /// The fields of the struct type of this index.
+    ///
+    /// # Panics
+    /// When it is a type of functions or arrays.
+    pub fn struct_fields(&self, type_index: u32) -> &[FieldType] {
+        match &self.types[type_index as usize].composite {
+            CompositeType::Struct(fields) => fields,
+            other => panic!("type {type_index} is no struct's: {other:?}"),
+        }
+    }
+
+    /// How elements of the array type of this index are stored.
+    ///
+    /// # Panics
+    /// When it is a type of functions or structs.
+    pub fn array_storage(&self, type_index: u32) -> StorageType {
+        match &self.types[type_index as usize].composite {
+            CompositeType::Array(element) => element.storage,
+            other => panic!("type {type_index} is no array's: {other:?}"),
         }
     }
 

@@ -111,6 +111,8 @@ impl<'a> ModuleReader<'a> {
         info.types = types.defined;
         info.signature_ids = types.signature_ids;
         info.subtype_ids = types.subtype_ids;
+        info.first_struct_id = types.first_struct_id;
+        info.first_array_id = types.first_array_id;
         Ok(())
     }
 
@@ -422,7 +424,7 @@ impl<'a> Module<'a> {
         Ok(())
     }
 
-    /// What exceptions need: those that are referred to are objects. Bodies are only scanned when there is a tag.
+    /// What objects and exceptions need: exceptions that are referred to are objects. Bodies are only scanned when there is a tag.
     fn objects(&self) -> ObjectRequest {
         let value_bytes = (0..self.info.tags.len() as u32).map(|tag| {
             let words = self.info.tag_values(tag).iter().map(|ty| ty.words() as u32);
@@ -435,9 +437,20 @@ impl<'a> Module<'a> {
                 matches!(catch, Catch::OneRef { .. } | Catch::AllRef { .. })
             }))
         };
+        let kept = |segment: &ElementSegment| {
+            let mut instructions = segment.elements.iter().flatten();
+            let kept = segment.mode == SegmentMode::Passive
+                && instructions.any(ConstantInstruction::allocates);
+            kept.then_some(segment.elements.len() as u32)
+        };
+        let objects = self.info.types.iter().any(|ty| match ty.composite {
+            CompositeType::Function(_) => false,
+            CompositeType::Struct(_) | CompositeType::Array(_) => true,
+        });
         ObjectRequest {
-            heap: exception_bytes.is_some() && self.any_operator(refers),
+            heap: objects || exception_bytes.is_some() && self.any_operator(refers),
             exception_bytes,
+            elements: self.info.elements.iter().map(kept).collect(),
         }
     }
 
@@ -504,7 +517,6 @@ fn table_type(types: &Types, ty: wasmparser::TableType) -> TableType {
 }
 
 fn memory_type(ty: wasmparser::MemoryType) -> MemoryType {
-    debug_assert!(!ty.shared);
     MemoryType {
         limits: Limits {
             minimum: ty.initial,
@@ -514,6 +526,7 @@ fn memory_type(ty: wasmparser::MemoryType) -> MemoryType {
         page_bytes_log2: ty
             .page_size_log2
             .unwrap_or(WASM_PAGE_BYTES.trailing_zeros()) as u8,
+        shared: ty.shared,
     }
 }
 
@@ -543,6 +556,25 @@ fn constant_expression(expression: &ConstExpr<'_>) -> wasmparser::Result<Constan
             Operator::I64Add => ConstantInstruction::I64Add,
             Operator::I64Sub => ConstantInstruction::I64Sub,
             Operator::I64Mul => ConstantInstruction::I64Mul,
+            Operator::RefI31 => ConstantInstruction::RefI31,
+            Operator::StructNew { struct_type_index } => {
+                ConstantInstruction::StructNew(struct_type_index)
+            }
+            Operator::StructNewDefault { struct_type_index } => {
+                ConstantInstruction::StructNewDefault(struct_type_index)
+            }
+            Operator::ArrayNew { array_type_index } => {
+                ConstantInstruction::ArrayNew(array_type_index)
+            }
+            Operator::ArrayNewDefault { array_type_index } => {
+                ConstantInstruction::ArrayNewDefault(array_type_index)
+            }
+            Operator::ArrayNewFixed {
+                array_type_index,
+                array_size,
+            } => ConstantInstruction::ArrayNewFixed(array_type_index, array_size),
+            Operator::AnyConvertExtern => ConstantInstruction::AnyConvertExtern,
+            Operator::ExternConvertAny => ConstantInstruction::ExternConvertAny,
             Operator::End => break,
             other => unreachable!("validated away: {other:?} in a constant expression"),
         });

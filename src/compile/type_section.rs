@@ -22,6 +22,8 @@ pub(super) struct Types {
     pub signature_ids: Vec<u32>,
     /// See [`super::info::ModuleInfo::subtype_ids`].
     pub subtype_ids: Vec<u32>,
+    pub first_struct_id: u32,
+    pub first_array_id: u32,
     /// The index of the first type that equals each.
     representatives: Vec<u32>,
 }
@@ -87,11 +89,22 @@ impl Types {
         self.signature_ids = vec![0; count];
         self.subtype_ids = vec![1; count];
         let mut order = Vec::with_capacity(count);
+        (self.first_struct_id, self.first_array_id) = (1, 1);
+        // Supertypes are of the same kind, so that all types of a kind are a range too.
+        let kind = |ty: &u32| match self.defined[*ty as usize].composite {
+            CompositeType::Function(_) => 0,
+            CompositeType::Struct(_) => 1,
+            CompositeType::Array(_) => 2,
+        };
+        roots.sort_by_key(kind);
         let mut waiting = roots;
         waiting.reverse();
         while let Some(ty) = waiting.pop() {
             order.push(ty);
-            self.signature_ids[ty as usize] = order.len() as u32;
+            let id = order.len() as u32;
+            self.signature_ids[ty as usize] = id;
+            self.first_struct_id += u32::from(kind(&ty) == 0);
+            self.first_array_id += u32::from(kind(&ty) <= 1);
             waiting.extend(children[ty as usize].iter().rev());
         }
         // Subtypes come after their supertypes in preorder: backwards, each is complete when it is added.
@@ -170,6 +183,18 @@ pub(super) fn reference_type(ty: RefType) -> ReferenceType {
     ReferenceType {
         nullable: ty.is_nullable(),
         heap: heap_type(ty.heap_type()),
+    }
+}
+
+/// The type of an operand, as the validator knows it: of a type that the module defines, only what it is not of account.
+pub(super) fn operand_type(ty: RefType) -> ReferenceType {
+    let heap = match ty.heap_type() {
+        wasmparser::HeapType::Concrete(_) => None,
+        abstract_type => Some(heap_type(abstract_type)),
+    };
+    ReferenceType {
+        nullable: ty.is_nullable(),
+        heap: heap.unwrap_or(HeapType::Concrete(u32::MAX)),
     }
 }
 

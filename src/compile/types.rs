@@ -3,6 +3,7 @@
 //! Types that a module defines are known by their index in its type section. Of types that are equal (of recursion groups
 //! that are), the index of the first stands for all wherever one type refers to another, so that `==` compares.
 
+use crate::layout::OBJECT_HEADER_BYTES;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
@@ -148,6 +149,37 @@ pub enum StorageType {
     Value(ValueType),
 }
 
+impl StorageType {
+    /// Bytes that it takes in an object.
+    pub const fn bytes(self) -> u32 {
+        match self {
+            StorageType::I8 => 1,
+            StorageType::I16 => 2,
+            StorageType::Value(ValueType::I32 | ValueType::F32) => 4,
+            StorageType::Value(ValueType::V128) => 16,
+            StorageType::Value(_) => 8,
+        }
+    }
+
+    /// The multiple of bytes at which it lies. Objects begin at multiples of 8.
+    pub const fn alignment(self) -> u32 {
+        match self.bytes() {
+            16 => 8,
+            bytes => bytes,
+        }
+    }
+
+    /// Whether it is a reference to something in the object heap, or can be one. An external reference can.
+    pub const fn is_object(self) -> bool {
+        match self {
+            StorageType::Value(ValueType::Reference(ty)) => {
+                !matches!(ty.heap, HeapType::Func | HeapType::NoFunc)
+            }
+            _ => false,
+        }
+    }
+}
+
 /// A field of a struct, or all elements of an array.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct FieldType {
@@ -161,6 +193,22 @@ pub enum CompositeType {
     Function(FunctionType),
     Struct(Vec<FieldType>),
     Array(FieldType),
+}
+
+/// Where the fields of a struct lie in it, and its length, each in bytes from its header's beginning.
+///
+/// They are in order, so that a struct begins as one of its supertype does.
+pub fn struct_layout(fields: &[FieldType]) -> (Vec<u32>, u32) {
+    let mut end = OBJECT_HEADER_BYTES as u32;
+    let offsets = fields
+        .iter()
+        .map(|field| {
+            let at = end.next_multiple_of(field.storage.alignment());
+            end = at + field.storage.bytes();
+            at
+        })
+        .collect();
+    (offsets, end.next_multiple_of(8))
 }
 
 /// A type of the type section.

@@ -3,6 +3,8 @@
 //! Each checks its bounds in 64-bit arithmetic before it touches anything, as the specification wants: a range out of bounds
 //! traps and changes nothing. Long copies are done in parts, so that a guest cannot hold the thread past its slice.
 
+use super::array;
+use super::atomic;
 use super::exception;
 use super::fiber::{contain, inner_of, yield_if_preempted};
 use super::instance::Inner;
@@ -10,7 +12,7 @@ use super::trap::{Reason, TrapKind};
 use crate::layout::Builtin;
 
 /// Bytes copied between two looks at the time slice.
-const PART_BYTES: usize = 1 << 20;
+pub(super) const PART_BYTES: usize = 1 << 20;
 
 /// -1, of which an i32 is the low half: what growing returns when it fails.
 const FAILED: u64 = u64::MAX;
@@ -37,13 +39,23 @@ pub static TABLE: Table = Table([
     table_copy as *const (),
     table_init as *const (),
     object_allocate as *const (),
+    array::allocate as *const (),
+    array::replicate as *const (),
+    array::copy as *const (),
+    array::new_data as *const (),
+    array::new_elements as *const (),
+    array::init_data as *const (),
+    array::init_elements as *const (),
     exception::throw as *const (),
     exception::exception_reference as *const (),
+    atomic::wait32 as *const (),
+    atomic::wait64 as *const (),
+    atomic::notify as *const (),
     is_subtype as *const (),
 ]);
 
 /// The start of a range that lies within `length`, as the trap wants it otherwise.
-fn check(start: u64, count: u64, length: u64, kind: TrapKind) -> Result<usize, Reason> {
+pub(super) fn check(start: u64, count: u64, length: u64, kind: TrapKind) -> Result<usize, Reason> {
     match start.checked_add(count) {
         Some(end) if end <= length => Ok(start as usize),
         _ => Err(Reason::Trap(kind)),
@@ -66,7 +78,7 @@ unsafe extern "C" fn memory_grow(vmctx: *mut u8, memory: u64, delta: u64) -> u64
 ///
 /// # Safety
 /// On the fiber of `inner`; `work` holds nothing that needs dropping.
-unsafe fn in_parts(
+pub(super) unsafe fn in_parts(
     inner: *mut Inner,
     bytes: usize,
     backwards: bool,
@@ -232,9 +244,7 @@ unsafe extern "C" fn table_init(
     unsafe {
         let inner = inner_of(vmctx);
         contain(inner, || {
-            (*inner)
-                .table_init(table as usize, segment as usize, destination, source, count)
-                .map_err(Reason::Trap)?;
+            (*inner).table_init(table as usize, segment as usize, destination, source, count)?;
             Ok(0)
         })
     }

@@ -4,16 +4,17 @@
 //! is what the guest left). Idle and spent differ only by what the owner knows: a spent instance may be
 //! called again, which is how reactors keep state, or reset to its image.
 
+use super::atomic::AtomicWait;
 use super::engine::Engine;
 use super::fiber::{self, Fiber, FiberYielder};
 use super::links::Links;
-use super::module::Linked;
+use super::module::{Linked, Module};
 use super::os::{self, Access};
 use super::signals::Fault;
 use super::slots::Slot;
 use super::trap::{Limit, Reason, TrapKind};
 use crate::compile::info::{ConstantInstruction, ExportKind, SegmentMode};
-use crate::layout::{MemoryLayout, PAGE_BYTES, header};
+use crate::layout::{MemoryLayout, PAGE_BYTES, TABLE_ENTRY_BYTES, header};
 use std::any::Any;
 use std::ptr::{NonNull, null};
 use std::rc::Rc;
@@ -66,12 +67,14 @@ pub(crate) struct Origin {
     pub memories: Vec<u64>,
     /// Pages that calls wrote lately, as (first, end) page numbers from the slot's start: made private at restore.
     pub written: std::cell::RefCell<Vec<(u32, u32)>>,
+    /// What every recorded call wrote: made private at restore instead of `written`, when it is known.
+    pub ahead: std::cell::RefCell<Vec<(u32, u32)>>,
 }
 
 /// Which pages of an instance were private at its last reset.
 #[derive(Debug)]
 pub(crate) struct Settled {
-    /// As (first, end) page numbers from the slot's start.
+    /// As (first, end) page numbers from the slot's start; not the header's page.
     pub runs: Vec<(u32, u32)>,
     /// The thread's page faults by then: none since means that no other page is private.
     pub faults: u64,
@@ -127,6 +130,7 @@ pub(crate) struct Inner {
     pub resumed_at_ns: u64,
     pub cpu_ns: u64,
     pub stop: Option<Reason>,
+    pub atomic_wait: Option<AtomicWait>,
     pub fault: Option<Fault>,
     pub place: Place,
     peak_memory_bytes: u64,
@@ -147,6 +151,10 @@ pub struct Instance {
     pub(crate) resets: u32,
     /// Which pages are private, if that is known.
     pub(crate) settled: Option<Box<Settled>>,
+    /// Pages are mapped one by one, for the image's working set.
+    pub(crate) recording: Option<super::ExactFaults>,
+    /// What the instance held after its last restore, reset or trim.
+    pub(crate) held_bytes: u64,
     /// The header page was given up while the instance was idle, with memory 0 of this length.
     dropped_header: Option<u64>,
 }
@@ -388,32 +396,48 @@ impl Inner {
         destination: u64,
         source: u64,
         count: u64,
-    ) -> Result<(), TrapKind> {
-        let module = self.linked.module().clone();
-        let info = &module.shared.info;
-        let elements = match &info.elements[segment] {
-            // A declared segment counts as dropped from the start.
-            declared if declared.mode == SegmentMode::Declared => &[][..],
-            _ if self.segment_dropped(info.layout.element_flags as usize + segment) => &[][..],
-            segment => &segment.elements[..],
-        };
-        let within = |start: u64, length: usize| {
-            start
-                .checked_add(count)
-                .is_some_and(|end| end <= length as u64)
-        };
-        if !within(source, elements.len()) || !within(destination, self.table(table).len()) {
-            return Err(TrapKind::TableOutOfBounds);
+    ) -> Result<(), Reason> {
+        let within =
+            |start: u64, length: u64| start.checked_add(count).is_some_and(|end| end <= length);
+        let length = self.table(table).len() as u64;
+        if !within(source, self.element_count(segment)) || !within(destination, length) {
+            return Err(Reason::Trap(TrapKind::TableOutOfBounds));
         }
+        let module = self.linked.module().clone();
         for offset in 0..count {
-            let entry = match elements[(source + offset) as usize][..] {
-                // What nearly every element is: a guest can ask for many at once, and the thread waits.
-                [ConstantInstruction::RefFunc(function)] => self.reference(function),
-                ref expression => self.evaluate(expression)[0],
-            };
+            let entry = self.element(&module, segment, (source + offset) as usize)?;
             self.table(table)[(destination + offset) as usize] = entry;
         }
         Ok(())
+    }
+
+    /// How many elements a segment has, none if it was dropped.
+    pub fn element_count(&self, segment: usize) -> u64 {
+        let info = &self.linked.module().shared.info;
+        match &info.elements[segment] {
+            // A declared segment counts as dropped from the start.
+            declared if declared.mode == SegmentMode::Declared => 0,
+            _ if self.segment_dropped(info.layout.element_flags as usize + segment) => 0,
+            segment => segment.elements.len() as u64,
+        }
+    }
+
+    /// The value of an element of a segment, given the instance's own module.
+    pub fn element(
+        &mut self,
+        module: &Module,
+        segment: usize,
+        index: usize,
+    ) -> Result<u64, Reason> {
+        let info = &module.shared.info;
+        if let Some(place) = info.layout.elements[segment] {
+            return Ok(*self.word(place + index as u32 * TABLE_ENTRY_BYTES as u32));
+        }
+        match info.elements[segment].elements[index][..] {
+            // What nearly every element is: a guest can ask for many at once, and the thread waits.
+            [ConstantInstruction::RefFunc(function)] => Ok(self.reference(function)),
+            ref expression => Ok(self.evaluate(expression)?[0]),
+        }
     }
 }
 
@@ -442,6 +466,7 @@ impl Instance {
             resumed_at_ns: 0,
             cpu_ns: 0,
             stop: None,
+            atomic_wait: None,
             fault: None,
             place: Place::HostCall { frame: 0 },
             peak_memory_bytes: memories.iter().sum(),
@@ -458,6 +483,8 @@ impl Instance {
             origin,
             resets: 0,
             settled: None,
+            recording: None,
+            held_bytes: 0,
             dropped_header: None,
         };
         instance.write_header(memories.first().copied().unwrap_or(0));

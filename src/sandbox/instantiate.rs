@@ -4,9 +4,11 @@ use super::instance::{Inner, Instance, Limits};
 use super::module::Linked;
 use super::os::{self, Access};
 use super::slots::SlotError;
-use super::trap::{Limit, TrapKind};
+use super::trap::{Limit, Reason, TrapKind};
 use crate::compile::info::{ConstantInstruction, ModuleInfo, SegmentMode, ValueType};
-use crate::layout::{HEADER_BYTES, NULL_REFERENCE, PAGE_BYTES};
+use crate::layout::{
+    HEADER_BYTES, I31_BIT, NULL_REFERENCE, PAGE_BYTES, TABLE_ENTRY_BYTES, externalize, internalize,
+};
 use std::any::Any;
 use std::fmt;
 use std::io;
@@ -41,6 +43,16 @@ impl fmt::Display for InstantiateError {
 
 impl std::error::Error for InstantiateError {}
 
+impl From<Reason> for InstantiateError {
+    fn from(reason: Reason) -> InstantiateError {
+        match reason {
+            Reason::Trap(kind) => InstantiateError::Trap(kind),
+            Reason::Limit(limit) => InstantiateError::Limit(limit),
+            other => InstantiateError::System(io::Error::other(other.to_string())),
+        }
+    }
+}
+
 impl From<SlotError> for InstantiateError {
     fn from(error: SlotError) -> InstantiateError {
         match error {
@@ -67,7 +79,7 @@ impl Instance {
         instance
             .inner_mut()
             .initialise()
-            .map_err(InstantiateError::Trap)?;
+            .map_err(InstantiateError::from)?;
         Ok(instance)
     }
 
@@ -157,12 +169,12 @@ pub(crate) fn accessible_parts<'a>(
 
 impl Inner {
     /// Gives globals and tables their initial values and applies the active segments.
-    pub(super) fn initialise(&mut self) -> Result<(), TrapKind> {
+    pub(super) fn initialise(&mut self) -> Result<(), Reason> {
         let module = self.linked.module().clone();
         let info = module.info();
         for (index, initializer) in info.global_initializers.iter().enumerate() {
             let global = info.imported_globals as usize + index;
-            let value = self.evaluate(initializer);
+            let value = self.evaluate(initializer)?;
             let offset = info.layout.globals[global];
             *self.word(offset) = value[0];
             if info.globals[global].value == ValueType::V128 {
@@ -173,13 +185,21 @@ impl Inner {
         for (index, table) in info.tables.iter().enumerate().skip(imported_tables) {
             *self.word(info.layout.tables[index].length_offset) = table.limits.minimum;
             if let Some(initializer) = &info.table_initializers[index - imported_tables] {
-                let entry = self.evaluate(initializer)[0];
+                let entry = self.evaluate(initializer)?[0];
                 self.table(index).fill(entry);
+            }
+        }
+        for (place, segment) in info.layout.elements.iter().zip(&info.elements) {
+            let mut at = *place;
+            for expression in &segment.elements {
+                let Some(offset) = &mut at else { break };
+                *self.word(*offset) = self.evaluate(expression)?[0];
+                *offset += TABLE_ENTRY_BYTES as u32;
             }
         }
         for (index, segment) in info.elements.iter().enumerate() {
             if let SegmentMode::Active { target, offset } = &segment.mode {
-                let destination = self.evaluate(offset)[0];
+                let destination = self.evaluate(offset)?[0];
                 let count = segment.elements.len() as u64;
                 self.table_init(*target as usize, index, destination, 0, count)?;
                 self.drop_segment(info.layout.element_flags as usize + index);
@@ -187,12 +207,12 @@ impl Inner {
         }
         for (index, segment) in info.data.iter().enumerate() {
             if let SegmentMode::Active { target, offset } = &segment.mode {
-                let destination = self.evaluate(offset)[0] as usize;
+                let destination = self.evaluate(offset)?[0] as usize;
                 let bytes = module.data_segment(index);
                 self.memory_mut(*target as usize)
                     .get_mut(destination..)
                     .and_then(|memory| memory.get_mut(..bytes.len()))
-                    .ok_or(TrapKind::MemoryOutOfBounds)?
+                    .ok_or(Reason::Trap(TrapKind::MemoryOutOfBounds))?
                     .copy_from_slice(bytes);
                 self.drop_segment(info.layout.data_flags as usize + index);
             }
@@ -201,11 +221,18 @@ impl Inner {
     }
 
     /// The value of a constant expression: two words, the second for a v128.
-    pub(crate) fn evaluate(&mut self, expression: &[ConstantInstruction]) -> [u64; 2] {
+    ///
+    /// # Errors
+    /// When there is no room for the objects that it makes.
+    pub(crate) fn evaluate(
+        &mut self,
+        expression: &[ConstantInstruction],
+    ) -> Result<[u64; 2], Reason> {
         let module = self.linked.module().clone();
         let info = module.info();
         let mut stack: Vec<[u64; 2]> = Vec::with_capacity(4);
         for instruction in expression {
+            let mut pop = || stack.pop().expect("constant expressions are validated");
             let value = match *instruction {
                 ConstantInstruction::Const(word) => [word, 0],
                 ConstantInstruction::V128(bytes) => {
@@ -226,24 +253,53 @@ impl Inner {
                         (_, []) => unreachable!("a global has a word"),
                     }
                 }
-                operation => {
-                    let right = stack.pop().expect("constant expressions are validated")[0];
-                    let left = stack.pop().expect("constant expressions are validated")[0];
-                    let narrow = |word: u64| u64::from(word as u32);
-                    let result = match operation {
-                        ConstantInstruction::I32Add => narrow(left.wrapping_add(right)),
-                        ConstantInstruction::I32Sub => narrow(left.wrapping_sub(right)),
-                        ConstantInstruction::I32Mul => narrow(left.wrapping_mul(right)),
-                        ConstantInstruction::I64Add => left.wrapping_add(right),
-                        ConstantInstruction::I64Sub => left.wrapping_sub(right),
-                        ConstantInstruction::I64Mul => left.wrapping_mul(right),
-                        _ => unreachable!("the other instructions take no operands"),
-                    };
-                    [result, 0]
+                ConstantInstruction::RefI31 => [u64::from((pop()[0] as u32) << 1) | I31_BIT, 0],
+                ConstantInstruction::ExternConvertAny => [externalize(pop()[0]), 0],
+                ConstantInstruction::AnyConvertExtern => [internalize(pop()[0]), 0],
+                ConstantInstruction::StructNew(ty) => {
+                    let first = stack.len() - info.struct_fields(ty).len();
+                    let fields = stack.split_off(first);
+                    [self.new_struct(info, ty, &fields)?, 0]
                 }
+                ConstantInstruction::StructNewDefault(ty) => [self.new_struct(info, ty, &[])?, 0],
+                ConstantInstruction::ArrayNew(ty) => {
+                    let count = u64::from(pop()[0] as u32);
+                    let element = pop();
+                    let elements = std::iter::repeat_n(element, count as usize);
+                    [self.new_array(info, ty, count, elements)?, 0]
+                }
+                ConstantInstruction::ArrayNewDefault(ty) => {
+                    let count = u64::from(pop()[0] as u32);
+                    [self.new_array(info, ty, count, std::iter::empty())?, 0]
+                }
+                ConstantInstruction::ArrayNewFixed(ty, count) => {
+                    let first = stack.len() - count as usize;
+                    let elements = stack.split_off(first);
+                    [
+                        self.new_array(info, ty, count.into(), elements.into_iter())?,
+                        0,
+                    ]
+                }
+                ConstantInstruction::I32Add => binary(&mut stack, |a, b| narrow(a.wrapping_add(b))),
+                ConstantInstruction::I32Sub => binary(&mut stack, |a, b| narrow(a.wrapping_sub(b))),
+                ConstantInstruction::I32Mul => binary(&mut stack, |a, b| narrow(a.wrapping_mul(b))),
+                ConstantInstruction::I64Add => binary(&mut stack, u64::wrapping_add),
+                ConstantInstruction::I64Sub => binary(&mut stack, u64::wrapping_sub),
+                ConstantInstruction::I64Mul => binary(&mut stack, u64::wrapping_mul),
             };
             stack.push(value);
         }
-        stack.pop().expect("constant expressions are validated")
+        Ok(stack.pop().expect("constant expressions are validated"))
     }
+}
+
+fn narrow(word: u64) -> u64 {
+    u64::from(word as u32)
+}
+
+/// The result of an instruction with two operands, which it takes from the stack.
+fn binary(stack: &mut Vec<[u64; 2]>, operation: fn(u64, u64) -> u64) -> [u64; 2] {
+    let mut pop = || stack.pop().expect("constant expressions are validated")[0];
+    let (right, left) = (pop(), pop());
+    [operation(left, right), 0]
 }

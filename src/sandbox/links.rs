@@ -35,8 +35,9 @@ pub(crate) struct StoreState {
     /// The signature id of each function.
     function_types: RefCell<Vec<u32>>,
     functions_accessible: Cell<usize>,
-    /// Whether an instance that can pass references to objects on has an object heap.
-    pub shares_objects: Cell<bool>,
+    /// Whether an instance can pass references on that are not to functions, and whether one that can has an object heap.
+    pub passes_references: Cell<bool>,
+    pub has_objects: Cell<bool>,
 }
 
 impl StoreState {
@@ -49,7 +50,8 @@ impl StoreState {
             functions: Reservation::new(FUNCTIONS_MAX * size_of::<StoreFunction>(), PAGE_BYTES)?,
             function_types: RefCell::default(),
             functions_accessible: Cell::new(0),
-            shares_objects: Cell::new(false),
+            passes_references: Cell::new(false),
+            has_objects: Cell::new(false),
         })
     }
 

@@ -2,10 +2,13 @@
 //!
 //! Unsafe code lives here, at the thinnest possible edge of `snapshot`, and nowhere else.
 
+mod array;
+mod atomic;
 mod builtins;
 mod call;
 mod code;
 mod engine;
+mod exact_faults;
 mod exception;
 mod fiber;
 mod heap;
@@ -22,8 +25,10 @@ mod store;
 mod store_types;
 mod trap;
 
+pub use atomic::AtomicWait;
 pub use call::Progress;
 pub use engine::{Engine, EngineError, EngineOptions};
+pub(crate) use exact_faults::ExactFaults;
 pub use host_function::{
     Caller, HostFunction, HostResult, HostValue, Imports, IntoHostFunction, Stop,
 };
@@ -31,7 +36,7 @@ pub(crate) use instance::{Inner, Origin, Part, Settled};
 pub use instance::{Instance, Limits};
 pub use instantiate::InstantiateError;
 pub(crate) use instantiate::accessible_parts;
-pub use module::{Callable, LinkError, Linked, LoadError, Module, Unresolved};
+pub use module::{Callable, CheckedArtifact, LinkError, Linked, LoadError, Module, Unresolved};
 pub(crate) use slots::SlotError;
 pub use store::{Export, InstanceId, Store, StoreError, StoreImports};
 pub use trap::{Exception, Frame, Limit, Reason, Trap, TrapKind};

@@ -110,7 +110,7 @@ impl Slots {
         }
     }
 
-    /// Takes a free slot. It may still hold its last instance's mappings, as far as [`Slot::extent`] says: whoever takes it maps
+    /// Takes a free slot. It may still hold its last instance's mappings, as far as its extent says: whoever takes it maps
     /// over them or clears them, see [`Slot::clear_from`].
     pub fn take(self: &Rc<Slots>, wide: bool) -> Result<Slot, SlotError> {
         let mut state = self.state.borrow_mut();
@@ -153,11 +153,6 @@ impl Slot {
     /// Its length.
     pub fn bytes(&self) -> usize {
         SLOT_BYTES as usize * places(self.wide)
-    }
-
-    /// Bytes from the slot's start that may be accessible.
-    pub fn extent(&self) -> usize {
-        self.extent
     }
 
     /// Notes that mappings reach so far from the slot's start.

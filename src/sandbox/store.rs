@@ -200,7 +200,7 @@ impl Store {
             .add(instance, found)
             .map_err(|error| failed(InstantiateError::System(error)))?;
         let initialised = self.inner_mut(id).initialise();
-        initialised.map_err(|kind| failed(InstantiateError::Trap(kind)))?;
+        initialised.map_err(|reason| failed(reason.into()))?;
         Ok(id)
     }
 
@@ -208,8 +208,13 @@ impl Store {
     pub(crate) fn add(&mut self, mut instance: Instance, found: Found) -> io::Result<InstanceId> {
         let functions = instance.linked().module().info().functions.len();
         self.state.reserve_functions(functions)?;
-        if shares_objects(instance.linked().module().info()) {
-            self.state.shares_objects.set(true);
+        let info = instance.linked().module().info();
+        if passes_references(info) {
+            let has_objects = info.layout.heap.is_some();
+            self.state
+                .has_objects
+                .set(self.state.has_objects.get() | has_objects);
+            self.state.passes_references.set(true);
         }
         let pointer = instance.inner;
         instance.inner_mut().link(found.links, &found.functions);
@@ -350,8 +355,8 @@ impl Store {
             let problem = "is not compiled to be linked: compile it in linkable mode";
             return Err(refused("the module", problem));
         }
-        if shares_objects(info) && self.state.shares_objects.get() {
-            let problem = "passes references to objects on, as another instance of the store does: \
+        if mixes_objects(info, &self.state) {
+            let problem = "could pass references to objects to another instance of the store, or be passed some: \
                  objects cannot be shared";
             return Err(refused("the module", problem));
         }
@@ -529,23 +534,29 @@ impl Instance {
     }
 }
 
-/// Whether instances of a module have objects of their own and could pass references to them on, or be passed others.
-fn shares_objects(info: &ModuleInfo) -> bool {
+/// Whether references to objects could come from an instance of this module to another of the store, or the other way round. They
+/// are offsets in the heap of the instance that made the object.
+fn mixes_objects(info: &ModuleInfo, store: &StoreState) -> bool {
+    let has_objects = info.layout.heap.is_some();
+    passes_references(info)
+        && (store.has_objects.get() || (has_objects && store.passes_references.get()))
+}
+
+/// Whether instances of a module can pass references on that are not to functions. An external reference may be an object.
+fn passes_references(info: &ModuleInfo) -> bool {
     let reference = |ty: &ReferenceType| {
-        let plain = matches!(
-            ty.heap,
-            HeapType::Func | HeapType::NoFunc | HeapType::Extern | HeapType::NoExtern
-        );
         // What a concrete type refers to is looked at where it is defined.
-        !plain && !matches!(ty.heap, HeapType::Concrete(_))
+        !matches!(
+            ty.heap,
+            HeapType::Func | HeapType::NoFunc | HeapType::Concrete(_)
+        )
     };
     let value = |ty: &ValueType| matches!(ty, ValueType::Reference(ty) if reference(ty));
     let defined = |ty: &DefinedType| match &ty.composite {
         CompositeType::Function(ty) => ty.parameters.iter().chain(&ty.results).any(value),
         CompositeType::Struct(_) | CompositeType::Array(_) => true,
     };
-    info.layout.heap.is_some()
-        && (info.types.iter().any(defined)
-            || info.globals.iter().any(|global| value(&global.value))
-            || info.tables.iter().any(|table| reference(&table.element)))
+    info.types.iter().any(defined)
+        || info.globals.iter().any(|global| value(&global.value))
+        || info.tables.iter().any(|table| reference(&table.element))
 }

@@ -147,7 +147,7 @@ impl Image {
         let info = module.info();
         let found = store.find(module, imports).map_err(RestoreError::Link)?;
         let links = info.layout.links.expect("found: it is linkable");
-        let mut instance = self.map(&found.linked, limits, data)?;
+        let mut instance = self.restore_with(&found.linked, limits, data, &[])?;
         let inner = instance.inner_mut();
         let (memories, tables) = found.lengths();
         for (first, lengths, what) in [

@@ -1,6 +1,7 @@
 //! Restoring an instance: one mapping of the image file, and the header's words.
 
 use super::image::Image;
+use super::reset::held_bytes;
 use crate::sandbox::os::{self, Access};
 use crate::sandbox::{Instance, Limit, Limits, LinkError, Linked, Part, SlotError};
 use std::any::Any;
@@ -57,15 +58,18 @@ impl Image {
     pub fn restore(&self, limits: Limits, data: Box<dyn Any>) -> Result<Instance, RestoreError> {
         let info = self.linked.module().info();
         assert!(!info.is_linkable(), "a linkable module needs a store");
-        self.map(&self.linked, limits, data)
+        let (ahead, written) = (self.origin.ahead.borrow(), self.origin.written.borrow());
+        let ahead = if ahead.is_empty() { &written } else { &ahead };
+        self.restore_with(&self.linked, limits, data, ahead)
     }
 
-    /// As [`Image::restore`], of any image, with these imports.
-    pub(super) fn map(
+    /// Makes an instance, of this or another link of the module, with these pages private already.
+    pub(super) fn restore_with(
         &self,
         linked: &Linked,
         limits: Limits,
         data: Box<dyn Any>,
+        ahead: &[(u32, u32)],
     ) -> Result<Instance, RestoreError> {
         let origin = &self.origin;
         let memory_bytes = origin.memory_bytes();
@@ -89,15 +93,17 @@ impl Image {
                 .map_err(RestoreError::System)?;
         }
         // Failing to make pages private ahead costs the guest page faults and nothing else.
-        os::populate_writable(start, &origin.written.borrow());
-        Ok(Instance::in_slot(
+        os::populate_writable(start, ahead);
+        let mut instance = Instance::in_slot(
             slot,
             linked,
             limits,
             data,
             &origin.memories,
             Some(origin.clone()),
-        ))
+        );
+        instance.held_bytes = held_bytes(ahead);
+        Ok(instance)
     }
 }
 

@@ -63,3 +63,36 @@ block0:
   popq %rbp
   retq
 
+function 4:
+  pushq %rbp
+  movq %rsp, %rbp
+  movq -8(%rdi), %r10
+  addq $0x10, %r10
+  cmpq %rsp, %r10
+  jnbe #trap=stk_ovf
+block0:
+  movl %edx, %ecx
+  uninit  %rax
+  xorq %rax, %rax
+  leaq 0x30(%rdi, %rcx, 8), %rdx
+  cmpq $0x3, %rcx
+  cmovaeq %rax, %rdx
+  movq (%rdx), %rax
+  movq %rax, %rcx
+  shrq $0x20, %rcx
+  leal -2(%rcx), %ecx
+  cmpl $0x2, %ecx
+  jnb     label2; j label1
+block1:
+  load_ext_name userextname0+0, %rcx
+  movl %eax, %eax
+  leaq (%rcx, %rax), %rax
+  call    *%rax
+  movq %rbp, %rsp
+  popq %rbp
+  retq
+block2:
+  testq %rax, %rax
+  jz #trap=user5
+  ud2
+

@@ -141,7 +141,7 @@ impl Translator<'_> {
         }
         let id = self.builder.ins().ushr_imm_u(entry, 32);
         let id = self.builder.ins().ireduce(types::I32, id);
-        let mismatch = self.is_no_subtype_id(id, type_index);
+        let mismatch = self.is_other_signature(id, type_index);
         let (wrong, right) = (self.builder.create_block(), self.builder.create_block());
         self.builder.ins().brif(mismatch, wrong, &[], right, &[]);
 
@@ -169,11 +169,16 @@ impl Translator<'_> {
         }
     }
 
-    /// Whether a signature id, an i32, is that of no subtype of the type of this index.
-    pub(super) fn is_no_subtype_id(&mut self, id: Value, type_index: u32) -> Value {
-        if self.info.is_linkable() {
-            return self.is_no_subtype_in_store(id, type_index);
+    /// Whether the signature id of a reference to a function, an i32, is that of no subtype of the type of this index.
+    pub(super) fn is_other_signature(&mut self, id: Value, type_index: u32) -> Value {
+        match self.info.is_linkable() {
+            true => self.is_no_subtype_in_store(id, type_index),
+            false => self.is_no_subtype_id(id, type_index),
         }
+    }
+
+    /// Whether a signature id of the module, an i32, is that of no subtype of the type of this index.
+    pub(super) fn is_no_subtype_id(&mut self, id: Value, type_index: u32) -> Value {
         let first = i64::from(self.info.signature_ids[type_index as usize]);
         let count = i64::from(self.info.subtype_ids[type_index as usize]);
         if count == 1 {

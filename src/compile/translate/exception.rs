@@ -19,7 +19,7 @@
 use super::Translator;
 use super::control::FrameKind;
 use crate::compile::trap::TrapKind;
-use crate::layout::{Builtin, EXCEPTION_KIND, HEAP_START, OBJECT_HEADER_BYTES};
+use crate::layout::{Builtin, EXCEPTION_KIND, OBJECT_HEADER_BYTES};
 use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::{
     Block, BlockArg, BlockCall, ExceptionTable, ExceptionTableData, ExceptionTableItem,
@@ -120,14 +120,6 @@ impl Translator<'_> {
             .band_imm_u(kind, i64::from(!EXCEPTION_KIND));
         let tag = self.word(tag);
         self.throw_from_here(exception, tag);
-    }
-
-    /// The address of the object a reference refers to, which is not null. Whatever the reference, it lies in the heap's reservation.
-    fn object(&mut self, reference: Value) -> Value {
-        let offset = self.builder.ins().ireduce(types::I32, reference);
-        let offset = self.word(offset);
-        let heap = self.builder.ins().iadd_imm_u(self.vmctx, HEAP_START as i64);
-        self.builder.ins().iadd(heap, offset)
     }
 
     fn first_value(&mut self, exception: Value) -> Value {

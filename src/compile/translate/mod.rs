@@ -9,13 +9,16 @@
 //!   frames is followed.
 //! * Nothing here recurses, whatever the nesting of the module.
 
+mod atomic;
 mod call;
+mod cast;
 mod control;
 mod convert;
 mod exception;
 mod link;
 mod memory;
 mod numeric;
+mod object;
 mod reference;
 mod signature;
 mod simd;
@@ -27,9 +30,9 @@ mod wide;
 pub(super) use stub::{StubContext, builtin_stub, entry_trampoline, import_stub};
 
 use super::error::CompileError;
-use super::info::{ModuleInfo, ValueType};
+use super::info::{ModuleInfo, ReferenceType, ValueType};
 use super::native::name;
-use super::type_section::value_type;
+use super::type_section::{operand_type, value_type};
 use crate::layout::{Builtin, header};
 use control::Frame;
 use cranelift_codegen::ir::{
@@ -64,6 +67,10 @@ enum Region {
     Table,
     /// Lengths of memories and tables, segment flags, the header.
     State,
+    /// Kinds of objects and lengths of arrays, which never change.
+    ObjectShape,
+    /// Fields and elements of objects.
+    Object,
     /// The global of this index; the last region takes all from [`GLOBAL_REGIONS`] on.
     Global(u32),
 }
@@ -90,8 +97,8 @@ pub(super) struct Translator<'a> {
     /// Which of the frames are those of a `try_table` with clauses.
     try_tables: Vec<usize>,
     reachable: bool,
-    /// Whether the reference that the operator at hand takes may be null: see [`reference::checked_operand`].
-    operand_nullable: bool,
+    /// The type of the reference that the operator at hand takes, if it asks: see [`reference::checked_operand`].
+    operand: Option<ReferenceType>,
     locals: Vec<Variable>,
     functions: HashMap<u32, FuncRef>,
     builtins: HashMap<Builtin, FuncRef>,
@@ -137,10 +144,8 @@ pub(super) fn function_body(
     let mut operators = body.get_operators_reader()?;
     while !operators.eof() {
         let (operator, offset) = operators.read_with_offset()?;
-        translator.operand_nullable = match reference::checked_operand(&operator) {
-            Some(depth) => !is_not_null(validator, depth),
-            None => true,
-        };
+        translator.operand = reference::checked_operand(&operator)
+            .and_then(|depth| operand_reference(validator, depth));
         validator.op(offset, &operator)?;
         translator.builder.set_srcloc(SourceLoc::new(offset as u32));
         translator.operator(&operator, offset)?;
@@ -150,11 +155,14 @@ pub(super) fn function_body(
     Ok(())
 }
 
-/// Whether the type of an operand, so far below the topmost, is that of references that are not null.
-fn is_not_null(validator: &FuncValidator<ValidatorResources>, depth: usize) -> bool {
+/// The type of an operand, so far below the topmost, that is a reference, if it is known.
+fn operand_reference(
+    validator: &FuncValidator<ValidatorResources>,
+    depth: usize,
+) -> Option<ReferenceType> {
     match validator.get_operand_type(depth) {
-        Some(Some(ValType::Ref(ty))) => !ty.is_nullable(),
-        _ => false,
+        Some(Some(ValType::Ref(ty))) => Some(operand_type(ty)),
+        _ => None,
     }
 }
 
@@ -182,7 +190,7 @@ impl<'a> Translator<'a> {
             frames: Vec::new(),
             try_tables: Vec::new(),
             reachable: true,
-            operand_nullable: true,
+            operand: None,
             locals: Vec::new(),
             functions: HashMap::new(),
             builtins: HashMap::new(),
@@ -198,12 +206,15 @@ impl<'a> Translator<'a> {
         }
         let known = variable::translate(self, operator)
             || memory::translate(self, operator)
+            || atomic::translate(self, operator)
             || numeric::translate(self, operator)
             || convert::translate(self, operator)
             || call::translate(self, operator)
             || exception::translate(self, operator)
             || table::translate(self, operator)
             || reference::translate(self, operator)
+            || object::translate(self, operator)
+            || cast::translate(self, operator)
             || simd::translate(self, operator)
             || wide::translate(self, operator);
         if known {
@@ -290,6 +301,8 @@ impl<'a> Translator<'a> {
             Region::Table => (1, "table"),
             Region::State => (2, "state"),
             Region::Global(index) => (3 + index.min(GLOBAL_REGIONS), "global"),
+            Region::ObjectShape => (4 + GLOBAL_REGIONS, "object shape"),
+            Region::Object => (5 + GLOBAL_REGIONS, "object"),
         };
         let region = self.builder.func.dfg.alias_regions.insert(AliasRegionData {
             user_id,

@@ -1,0 +1,97 @@
+function 0:
+  pushq %rbp
+  movq %rsp, %rbp
+block0:
+  testq %rsi, %rsi
+  jz #trap=user13
+  movabsq $0x103fff000, %r8
+  leaq (%rdi, %r8), %r8
+  movl %esi, %r9d
+  movl 8(%r8, %r9), %eax
+  movq %rbp, %rsp
+  popq %rbp
+  retq
+
+function 1:
+  pushq %rbp
+  movq %rsp, %rbp
+block0:
+  movabsq $0x103fff000, %r8
+  leaq (%rdi, %r8), %rdi
+  movl %esi, %r8d
+  movsd %xmm0, 0x10(%rdi, %r8)
+  movl 8(%rdi, %r8), %eax
+  movq %rbp, %rsp
+  popq %rbp
+  retq
+
+function 2:
+  pushq %rbp
+  movq %rsp, %rbp
+block0:
+  movabsq $0x103fff000, %r8
+  leaq (%rdi, %r8), %r8
+  movl %esi, %r9d
+  cmpl 8(%r8, %r9), %edx
+  jnb #trap=user16
+  leal (%rsi, %rdx), %r10d
+  movzbq 0x10(%r8, %r10), %rax
+  movq %rbp, %rsp
+  popq %rbp
+  retq
+
+function 3:
+  pushq %rbp
+  movq %rsp, %rbp
+block0:
+  testq %rsi, %rsi
+  jz #trap=user17
+  jmp     label1
+block1:
+  testq $0x3, %rsi
+  jnz #trap=user17
+  jmp     label2
+block2:
+  movabsq $0x103fff000, %rax
+  leaq (%rdi, %rax), %rax
+  movl %esi, %ecx
+  movl $0xfffffffb, %edx
+  addl (%rax, %rcx), %edx
+  cmpl $0x2, %edx
+  jnb #trap=user17
+  jmp     label3
+block3:
+  movq %rsi, %rax
+  movq %rbp, %rsp
+  popq %rbp
+  retq
+
+function 4:
+  pushq %rbp
+  movq %rsp, %rbp
+block0:
+  testq %rsi, %rsi
+  jnz     label2; j label1
+block1:
+  jmp     label5
+block2:
+  movabsq $0x103fff000, %rax
+  leaq (%rdi, %rax), %rax
+  movl %esi, %ecx
+  movl (%rax, %rcx), %eax
+  cmpl $0x6, %eax
+  jnz     label3; j label4
+block3:
+  jmp     label5
+block4:
+  movl $0x1, %eax
+  jmp     label6
+block5:
+  uninit  %rax
+  xorl %eax, %eax
+  jmp     label6
+block6:
+  movq %rbp, %rsp
+  popq %rbp
+  retq
+
