@@ -232,7 +232,10 @@ fn unsupported_proposals_are_named() {
             "(module (func try catch_all end))",
             "legacy exception handling",
         ),
-        ("(module (type $f (func)) (type (cont $f)))", "stack switching"),
+        (
+            "(module (type $f (func)) (type (cont $f)))",
+            "stack switching",
+        ),
     ];
     for (wat, name) in refused {
         match error_of(wat) {

@@ -1,7 +1,7 @@
 //! The instances of a test file, and how each run of the file comes by them.
 
 use crate::report::Counts;
-use dormouse::compile::info::{Import, ImportKind};
+use dormouse::compile::info::{ImportKind, ModuleInfo};
 use dormouse::compile::{CompileError, CompileOptions, compile};
 use dormouse::{
     Caller, Engine, Image, ImageError, Imports, Instance, InstanceId, InstantiateError, Limits,
@@ -125,24 +125,27 @@ impl Instances {
     pub fn make(&mut self, directive: usize, wasm: &[u8], mode: Mode) -> Result<(), Refusal> {
         let other = |error: &dyn fmt::Display| Refusal::Other(error.to_string());
         if mode.links() {
-            let (store, id) = self.instantiate_linked(wasm)?;
+            let (mut store, mut id) = self.instantiate_linked(wasm)?;
             let module = self.stores[store].instance(id).linked().module().clone();
-            let of_table = |import: &Import| matches!(import.kind, ImportKind::Table(_));
+            let (restorable, alone) = restorable(module.info(), self.one_store);
             let file = tempfile::tempfile().map_err(|error| other(&error))?;
-            let captured = Image::capture_linked(&mut self.stores[store], id, &file);
-            let id = match (mode, captured) {
-                (_, Err(ImageError::HasObjects)) => id,
-                (_, Err(error)) => return Err(other(&error)),
-                (Mode::LinkedRestored, Ok(_)) if !module.info().imports.iter().any(of_table) => {
+            match Image::capture_linked(&mut self.stores[store], id, &file) {
+                Err(ImageError::HasObjects) => {}
+                Err(error) => return Err(other(&error)),
+                Ok(_) if mode == Mode::LinkedRestored && restorable => {
                     let image =
                         Image::open_linked(&module, &file).map_err(|error| other(&error))?;
-                    let (store, imports) = (&mut self.stores[store], &self.store_imports);
-                    let restored = image.restore_linked(store, imports, limits(), Box::new(()));
+                    if alone {
+                        store = self.store()?;
+                    }
+                    let (into, imports) = (&mut self.stores[store], &self.store_imports);
+                    id = image
+                        .restore_linked(into, imports, limits(), Box::new(()))
+                        .map_err(|error| other(&error))?;
                     self.counts.restored += 1;
-                    restored.map_err(|error| other(&error))?
                 }
-                (_, Ok(_)) => id,
-            };
+                Ok(_) => {}
+            }
             self.counts.instances += 1;
             self.linked.insert(directive, (store, id));
             return Ok(());
@@ -221,19 +224,8 @@ impl Instances {
 
     /// Makes an instance in a store, from scratch, and runs its start function. Answers which store, and which instance there.
     pub fn instantiate_linked(&mut self, wasm: &[u8]) -> Result<(usize, InstanceId), Refusal> {
-        let other = |error: &dyn fmt::Display| Refusal::Other(error.to_string());
-        if self.stores.is_empty() || !self.one_store {
-            let mut store = Store::new(&self.engine).map_err(|error| other(&error))?;
-            let host = wat::parse_str(SPECTEST).map_err(|error| other(&error))?;
-            let host = self.load(&host, true)?;
-            let host = store
-                .instantiate(&host, &self.store_imports, limits(), Box::new(()))
-                .map_err(|error| other(&error))?;
-            self.store_imports.define_instance("spectest", &store, host);
-            self.stores.push(store);
-        }
+        let index = self.store()?;
         let module = self.load(wasm, true)?;
-        let index = self.stores.len() - 1;
         let store = &mut self.stores[index];
         let id = store
             .instantiate(&module, &self.store_imports, limits(), Box::new(()))
@@ -248,6 +240,22 @@ impl Instances {
             store.call(id, start, &[]).map_err(refused_by_start)?;
         }
         Ok((index, id))
+    }
+
+    /// The store of the file, or another one for an instance of its own.
+    fn store(&mut self) -> Result<usize, Refusal> {
+        let other = |error: &dyn fmt::Display| Refusal::Other(error.to_string());
+        if self.stores.is_empty() || !self.one_store {
+            let mut store = Store::new(&self.engine).map_err(|error| other(&error))?;
+            let host = wat::parse_str(SPECTEST).map_err(|error| other(&error))?;
+            let host = self.load(&host, true)?;
+            let host = store
+                .instantiate(&host, &self.store_imports, limits(), Box::new(()))
+                .map_err(|error| other(&error))?;
+            self.store_imports.define_instance("spectest", &store, host);
+            self.stores.push(store);
+        }
+        Ok(self.stores.len() - 1)
     }
 
     fn load(&self, wasm: &[u8], linkable: bool) -> Result<Module, Refusal> {
@@ -276,6 +284,18 @@ impl Instances {
         }
         Ok(instance)
     }
+}
+
+/// Whether an instance is the same when it is restored from its image, and whether it can be in a store of its own.
+///
+/// Not if its functions are in a table of another, which would then be those of the first; nor if its objects would be in a store with
+/// those of the first.
+fn restorable(info: &ModuleInfo, one_store: bool) -> (bool, bool) {
+    let kinds = || info.imports.iter().map(|import| &import.kind);
+    let to_table = kinds().any(|kind| matches!(kind, ImportKind::Table(_)));
+    let only_functions = kinds().all(|kind| matches!(kind, ImportKind::Function { .. }));
+    let alone = only_functions && !one_store;
+    (!to_table && (alone || info.layout.heap.is_none()), alone)
 }
 
 fn refused_by_start(trap: Trap) -> Refusal {
@@ -310,7 +330,8 @@ const SPECTEST: &str = r#"(module
     (global (export "global_f64") f64 (f64.const 666.6))
     (table (export "table") 10 20 funcref)
     (table (export "table64") i64 10 20 funcref)
-    (memory (export "memory") 1 2))"#;
+    (memory (export "memory") 1 2)
+    (memory (export "shared_memory") 1 2 shared))"#;
 
 /// The functions of the suite's host module.
 fn spectest() -> Imports {

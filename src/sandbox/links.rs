@@ -15,8 +15,8 @@ use super::module::{Callable, Module};
 use super::os::{self, Access, Reservation};
 use super::store_types::StoreTypes;
 use super::trap::Limit;
-use crate::compile::info::{HeapType, ReferenceType, ValueType};
-use crate::layout::{NULL_REFERENCE, PAGE_BYTES, StoreFunction, function_reference, header};
+use crate::compile::info::ValueType;
+use crate::layout::{PAGE_BYTES, StoreFunction, function_reference, header};
 use std::cell::{Cell, RefCell};
 use std::io;
 use std::ptr::NonNull;
@@ -397,14 +397,13 @@ impl Inner {
         let Some(links) = &self.links else {
             return self.linked.module().are_references(types, words);
         };
-        let mut at = 0;
-        types.iter().all(|ty| {
-            let word = words[at];
-            at += ty.words();
-            match ty {
-                ValueType::Reference(ty) => links.is_reference(*ty, word),
-                _ => true,
-            }
+        let module = self.linked.module();
+        module.are_references_to(types, words, &|word, of| {
+            let signature = links.store.signature_of(word);
+            signature.is_some_and(|id| match of {
+                None => true,
+                Some(of) => self.is_subtype(id, links.types[of as usize]),
+            })
         })
     }
 
@@ -436,21 +435,5 @@ impl Links {
             unsafe { (*owner.as_ptr()).own_table(*index).len() as u64 }
         };
         self.tables.iter().map(length).collect()
-    }
-
-    fn is_reference(&self, ty: ReferenceType, word: u64) -> bool {
-        if word == NULL_REFERENCE {
-            return ty.nullable;
-        }
-        let signature = self.store.signature_of(word);
-        match ty.heap {
-            HeapType::Func => signature.is_some(),
-            HeapType::Concrete(index) => signature.is_some_and(|id| {
-                let of = self.types[index as usize];
-                self.store.types.borrow().is_subtype(id, of)
-            }),
-            HeapType::Extern => true,
-            _ => false,
-        }
     }
 }

@@ -208,36 +208,48 @@ impl Module {
     /// Whether every word that guest code would take for a reference is one, of its type: guests jump to what a function
     /// reference says, and rely on what a type says of null.
     pub(crate) fn are_references(&self, types: &[ValueType], words: &[u64]) -> bool {
+        self.are_references_to(types, words, &|word, of| {
+            let info = &self.shared.info;
+            let mut functions = 0..info.functions.len() as u32;
+            of.is_none_or(|of| info.is_subtype_id((word >> 32) as u32, of))
+                && functions.any(|function| self.reference(function) == word)
+        })
+    }
+
+    /// The same, given how to tell references to functions: all, or those of a type.
+    pub(crate) fn are_references_to(
+        &self,
+        types: &[ValueType],
+        words: &[u64],
+        functions: &dyn Fn(u64, Option<u32>) -> bool,
+    ) -> bool {
         let mut at = 0;
         types.iter().all(|ty| {
             let word = words[at];
             at += ty.words();
             match ty {
-                ValueType::Reference(ty) => self.is_reference(*ty, word),
+                ValueType::Reference(ty) => self.is_reference(*ty, word, functions),
                 _ => true,
             }
         })
     }
 
-    fn is_reference(&self, ty: ReferenceType, word: u64) -> bool {
+    fn is_reference(
+        &self,
+        ty: ReferenceType,
+        word: u64,
+        functions: &dyn Fn(u64, Option<u32>) -> bool,
+    ) -> bool {
         if word == NULL_REFERENCE {
             return ty.nullable;
         }
-        let refers = |subtype: &dyn Fn(u32) -> bool| {
-            let functions = 0..self.shared.info.functions.len() as u32;
-            subtype((word >> 32) as u32)
-                && functions
-                    .into_iter()
-                    .any(|function| self.reference(function) == word)
-        };
         let info = &self.shared.info;
         let is_number = |word: u64| word & I31_BIT != 0 && word <= u64::from(u32::MAX);
         match ty.heap {
-            HeapType::Func => refers(&|_| true),
+            HeapType::Func => functions(word, None),
             HeapType::Concrete(index) => {
                 let types = &info.types[index as usize].composite;
-                matches!(types, CompositeType::Function(_))
-                    && refers(&|id| info.is_subtype_id(id, index))
+                matches!(types, CompositeType::Function(_)) && functions(word, Some(index))
             }
             // Without objects, an external reference is any word of the host's.
             HeapType::Extern if info.layout.heap.is_none() => true,

@@ -16,8 +16,8 @@ use super::module::{Callable, LinkError, Linked, Module, ResolvedImport, Unresol
 use super::store_types::value_in_store;
 use super::trap::{Reason, Trap};
 use crate::compile::info::{
-    CompositeType, DefinedType, ExportKind, GlobalType, HeapType, Import, ImportKind,
-    Limits as TypeLimits, ModuleInfo, ReferenceType, ValueType,
+    CompositeType, DefinedType, ExportKind, GlobalType, Import, ImportKind, Limits as TypeLimits,
+    ModuleInfo, ValueType,
 };
 use crate::layout::StoreFunction;
 use std::any::Any;
@@ -452,8 +452,9 @@ impl Store {
                     let ty = inner.linked.module().info().memories[index];
                     (ty, inner.own_memory_length(index) / ty.page_bytes())
                 });
-                let same =
-                    ty.index64 == wanted.index64 && ty.page_bytes_log2 == wanted.page_bytes_log2;
+                let same = ty.index64 == wanted.index64
+                    && ty.shared == wanted.shared
+                    && ty.page_bytes_log2 == wanted.page_bytes_log2;
                 (same && fits(length, ty.limits, wanted.limits))
                     .then_some(Shared::Memory(place))
                     .ok_or("the memory is smaller, may grow more, or has other pages or indexes")
@@ -544,19 +545,22 @@ fn mixes_objects(info: &ModuleInfo, store: &StoreState) -> bool {
 
 /// Whether instances of a module can pass references on that are not to functions. An external reference may be an object.
 fn passes_references(info: &ModuleInfo) -> bool {
-    let reference = |ty: &ReferenceType| {
-        // What a concrete type refers to is looked at where it is defined.
-        !matches!(
-            ty.heap,
-            HeapType::Func | HeapType::NoFunc | HeapType::Concrete(_)
-        )
-    };
-    let value = |ty: &ValueType| matches!(ty, ValueType::Reference(ty) if reference(ty));
-    let defined = |ty: &DefinedType| match &ty.composite {
+    let value =
+        |ty: &ValueType| matches!(ty, ValueType::Reference(_)) && !info.refers_to_functions(*ty);
+    let function = |ty: &DefinedType| match &ty.composite {
         CompositeType::Function(ty) => ty.parameters.iter().chain(&ty.results).any(value),
-        CompositeType::Struct(_) | CompositeType::Array(_) => true,
+        CompositeType::Struct(_) | CompositeType::Array(_) => false,
     };
-    info.types.iter().any(defined)
-        || info.globals.iter().any(|global| value(&global.value))
-        || info.tables.iter().any(|table| reference(&table.element))
+    let imports = info.imports.iter();
+    let connected = !info.exports.is_empty()
+        || imports
+            .map(|import| &import.kind)
+            .any(|kind| !matches!(kind, ImportKind::Memory(_)));
+    connected
+        && (info.types.iter().any(function)
+            || info.globals.iter().any(|global| value(&global.value))
+            || info
+                .tables
+                .iter()
+                .any(|table| value(&ValueType::Reference(table.element))))
 }
