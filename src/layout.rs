@@ -647,7 +647,7 @@ mod tests {
             exception_bytes: Some(24),
             elements: Vec::new(),
         };
-        let layout = InstanceLayout::new([8], [3], 1, 1, &memories, objects).unwrap();
+        let layout = InstanceLayout::new([8], [3], 1, 1, &memories, objects, None).unwrap();
         assert!(layout.is_wide());
         assert_eq!(layout.memories, plain.memories);
         let heap = layout.heap.unwrap();
