@@ -24,6 +24,7 @@ mod stack;
 mod store;
 mod store_types;
 mod trap;
+mod typed;
 
 pub use atomic::AtomicWait;
 pub use call::Progress;
@@ -40,3 +41,4 @@ pub use module::{Callable, CheckedArtifact, LinkError, Linked, LoadError, Module
 pub(crate) use slots::SlotError;
 pub use store::{Export, InstanceId, Store, StoreError, StoreImports};
 pub use trap::{Exception, Frame, Limit, Reason, Trap, TrapKind};
+pub use typed::{Parameters, Results, TypedError, TypedFunction};

@@ -38,7 +38,7 @@ impl Translator<'_> {
             return self.call_callee(type_index, callee);
         }
         let parameters = self.info.function_type(index).parameters.len();
-        let arguments = self.call_arguments(parameters, self.vmctx);
+        let arguments = self.call_arguments(parameters);
         let function = self.function(index);
         // An imported function is the host's, which throws no exceptions.
         let handler = match index < self.info.imported_functions {
@@ -69,7 +69,9 @@ impl Translator<'_> {
     pub(super) fn call_callee(&mut self, type_index: u32, callee: Callee) {
         let Callee { code, vmctx } = callee;
         let parameters = self.info.signature(type_index).parameters.len();
-        let arguments = self.call_arguments(parameters, vmctx);
+        let own = self.vmctx_for_call();
+        let vmctx = vmctx.unwrap_or(own);
+        let arguments = self.arguments_after(vmctx, parameters);
         let signature = self.signature(type_index);
         match self.handler() {
             None => {
@@ -93,7 +95,7 @@ impl Translator<'_> {
             return self.return_call_callee(type_index, callee);
         }
         let parameters = self.info.function_type(index).parameters.len();
-        let arguments = self.call_arguments(parameters, self.vmctx);
+        let arguments = self.tail_call_arguments(parameters);
         let function = self.function(index);
         self.builder.ins().return_call(function, &arguments);
         self.reachable = false;
@@ -109,7 +111,8 @@ impl Translator<'_> {
     pub(super) fn return_call_callee(&mut self, type_index: u32, callee: Callee) {
         let Callee { code, vmctx } = callee;
         let parameters = self.info.signature(type_index).parameters.len();
-        let arguments = self.call_arguments(parameters, vmctx);
+        let vmctx = vmctx.unwrap_or_else(|| self.vmctx());
+        let arguments = self.arguments_after(vmctx, parameters);
         let signature = self.signature(type_index);
         self.builder
             .ins()
@@ -200,12 +203,23 @@ impl Translator<'_> {
         let base = self.text_base();
         Callee {
             code: self.builder.ins().iadd(base, offset),
-            vmctx: self.vmctx,
+            vmctx: None,
         }
     }
 
     /// Takes a call's arguments from the stack; the vmctx goes first.
-    fn call_arguments(&mut self, parameters: usize, vmctx: Value) -> Vec<Value> {
+    fn call_arguments(&mut self, parameters: usize) -> Vec<Value> {
+        let vmctx = self.vmctx_for_call();
+        self.arguments_after(vmctx, parameters)
+    }
+
+    /// As [`Translator::call_arguments`], for a call after which this body does not go on.
+    fn tail_call_arguments(&mut self, parameters: usize) -> Vec<Value> {
+        let vmctx = self.vmctx();
+        self.arguments_after(vmctx, parameters)
+    }
+
+    fn arguments_after(&mut self, vmctx: Value, parameters: usize) -> Vec<Value> {
         let mut arguments = vec![vmctx];
         arguments.extend(self.canonical_top(parameters));
         self.stack.truncate(self.stack.len() - parameters);

@@ -9,11 +9,11 @@ use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::{InstBuilder, Value, types};
 use std::mem::offset_of;
 
-/// A function to call: where its code is, and the vmctx to call it with.
+/// A function to call: where its code is, and the vmctx to call it with, if it is not certainly this instance's.
 #[derive(Clone, Copy)]
 pub(super) struct Callee {
     pub code: Value,
-    pub vmctx: Value,
+    pub vmctx: Option<Value>,
 }
 
 /// Two link words.
@@ -27,8 +27,9 @@ impl Translator<'_> {
 
     fn link_word(&mut self, offset: u32) -> Value {
         let flags = self.trusted(Region::State).with_readonly().with_can_move();
+        let vmctx = self.vmctx();
         let ins = self.builder.ins();
-        ins.load(types::I64, flags, self.vmctx, offset as i32)
+        ins.load(types::I64, flags, vmctx, offset as i32)
     }
 
     /// The word at an address that link words gave.
@@ -79,7 +80,7 @@ impl Translator<'_> {
         let at = self.links().functions + function * size_of::<StoreFunction>() as u32;
         Some(Callee {
             code: self.link_word(at + offset_of!(StoreFunction, code) as u32),
-            vmctx: self.link_word(at + offset_of!(StoreFunction, vmctx) as u32),
+            vmctx: Some(self.link_word(at + offset_of!(StoreFunction, vmctx) as u32)),
         })
     }
 
@@ -91,8 +92,9 @@ impl Translator<'_> {
     /// The function that a reference, not null, refers to in the store.
     pub(super) fn store_function(&mut self, reference: Value) -> Callee {
         let flags = self.trusted(Region::State).with_readonly().with_can_move();
+        let vmctx = self.vmctx();
         let ins = self.builder.ins();
-        let functions = ins.load(types::I64, flags, self.vmctx, header::FUNCTIONS);
+        let functions = ins.load(types::I64, flags, vmctx, header::FUNCTIONS);
         let index = self.builder.ins().ireduce(types::I32, reference);
         let index = self.word(index);
         let shift = i64::from(size_of::<StoreFunction>().trailing_zeros());
@@ -106,7 +108,7 @@ impl Translator<'_> {
         };
         Callee {
             code: word(offset_of!(StoreFunction, code)),
-            vmctx: word(offset_of!(StoreFunction, vmctx)),
+            vmctx: Some(word(offset_of!(StoreFunction, vmctx))),
         }
     }
 

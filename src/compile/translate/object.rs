@@ -137,7 +137,8 @@ impl Translator<'_> {
     /// The address of a 32-bit offset in the heap.
     fn heap_address_of(&mut self, offset: Value) -> Value {
         let offset = self.word(offset);
-        let heap = self.builder.ins().iadd_imm_u(self.vmctx, HEAP_START as i64);
+        let vmctx = self.vmctx();
+        let heap = self.builder.ins().iadd_imm_u(vmctx, HEAP_START as i64);
         self.builder.ins().iadd(heap, offset)
     }
 

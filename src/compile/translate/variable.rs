@@ -70,7 +70,7 @@ impl Translator<'_> {
             return (address, 0, flags);
         }
         let offset = self.info.layout.globals[index as usize] as i32;
-        (self.vmctx, offset, flags)
+        (self.vmctx(), offset, flags)
     }
 
     fn global_get(&mut self, index: u32) {
