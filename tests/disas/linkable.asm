@@ -75,10 +75,12 @@ function 4:
   pushq %rbp
   movq %rsp, %rbp
   movq -8(%rdi), %r10
-  addq $0x10, %r10
+  addq $0x20, %r10
   cmpq %rsp, %r10
   jnbe #trap=stk_ovf
+  subq $0x10, %rsp
 block0:
+  movq %rdi, <offset:1>+(%rsp)
   movq 0x28(%rdi), %rax
   movq (%rax), %rax
   movl %ecx, %r8d
@@ -102,6 +104,7 @@ block1:
   movq (%rcx, %rax), %r8
   movq 8(%rcx, %rax), %rdi
   call    *%r8
+  addq $0x10, %rsp
   movq %rbp, %rsp
   popq %rbp
   retq
