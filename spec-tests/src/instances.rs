@@ -142,11 +142,11 @@ impl Instances {
                     id = image
                         .restore_linked(into, imports, limits(), Box::new(()))
                         .map_err(|error| other(&error))?;
-                    self.counts.restored += 1;
+                    self.counts.relinked += 1;
                 }
                 Ok(_) => {}
             }
-            self.counts.instances += 1;
+            self.counts.linked += 1;
             self.linked.insert(directive, (store, id));
             return Ok(());
         }
