@@ -38,6 +38,10 @@
 //!   0                                                      SLOT_BYTES                    2 * SLOT_BYTES
 //! ```
 
+mod links;
+
+pub use links::{LinkLayout, LinkRequest, StoreFunction};
+
 use serde::{Deserialize, Serialize};
 
 /// A page of the hardware, in bytes.
@@ -107,8 +111,10 @@ pub mod header {
     pub const INSTANCE: i32 = -40;
     /// The frame pointer of the stub through which the guest last left compiled code, where a backtrace begins.
     pub const EXIT_FRAME: i32 = -48;
+    /// Address of the functions that references refer to, in an instance of a store ([`super::StoreFunction`]).
+    pub const FUNCTIONS: i32 = -56;
     /// Bytes of header words in use, counted down from the vmctx.
-    pub const BYTES: usize = 48;
+    pub const BYTES: usize = 56;
 }
 
 /// Functions of the sandbox that compiled code calls, other than imports.
@@ -161,11 +167,13 @@ pub enum Builtin {
     AtomicWait64,
     /// `(memory, index, offset, count) -> how many were notified`: memory.atomic.notify.
     AtomicNotify,
+    /// `(signature id, signature id) -> 1 or 0`: whether the first, of a reference in a store, is that of a subtype of the second.
+    IsSubtype,
 }
 
 impl Builtin {
     /// Every built-in with the number of its arguments after the vmctx and whether it returns a value.
-    pub const ALL: [(Builtin, usize, bool); 21] = [
+    pub const ALL: [(Builtin, usize, bool); 22] = [
         (Builtin::MemoryGrow, 2, true),
         (Builtin::MemoryCopy, 5, false),
         (Builtin::MemoryFill, 4, false),
@@ -187,6 +195,7 @@ impl Builtin {
         (Builtin::AtomicWait32, 5, true),
         (Builtin::AtomicWait64, 5, true),
         (Builtin::AtomicNotify, 4, true),
+        (Builtin::IsSubtype, 2, true),
     ];
 
     /// Where the built-in's pointer lies in the table at [`header::BUILTINS`], in bytes.
@@ -333,6 +342,8 @@ pub struct InstanceLayout {
     pub heap: Option<HeapLayout>,
     /// Of the exception on its way to a handler, if the module can throw: a header and values as in an object.
     pub exception: Option<u32>,
+    /// Of the link words, if the module is linkable.
+    pub links: Option<LinkLayout>,
 }
 
 /// Why there is no layout.
@@ -384,7 +395,7 @@ fn shares(memories: &[MemoryRequest]) -> Result<Vec<u64>, LayoutError> {
 
 impl InstanceLayout {
     /// Lays out globals of the given sizes (8 or 16 bytes), tables of the given capacities, the flags of so many
-    /// data and element segments, memories, and objects.
+    /// data and element segments, memories, objects, and the link words of a linkable module.
     pub fn new(
         global_bytes: impl IntoIterator<Item = u32>,
         table_capacities: impl IntoIterator<Item = u32>,
@@ -392,6 +403,7 @@ impl InstanceLayout {
         element_segments: u32,
         memories: &[MemoryRequest],
         objects: ObjectRequest,
+        links: Option<LinkRequest>,
     ) -> Result<InstanceLayout, LayoutError> {
         let shares = shares(memories)?;
         let mut layout = InstanceLayout::default();
@@ -430,6 +442,9 @@ impl InstanceLayout {
         for count in objects.elements {
             let place = count.map(|count| take(u64::from(count) * TABLE_ENTRY_BYTES, 8));
             layout.elements.push(place.transpose()?);
+        }
+        if let Some(count) = links {
+            layout.links = Some(LinkLayout::new(count, &mut take)?);
         }
         layout.data_flags = take(data_segments.into(), 1)?;
         layout.element_flags = take(element_segments.into(), 1)?;
@@ -480,7 +495,7 @@ mod tests {
 
     #[test]
     fn parts_do_not_overlap_and_memory_is_page_aligned() {
-        let layout = InstanceLayout::new([8, 16, 8], [3, 0, 1000], 5, 7, &[], NONE).unwrap();
+        let layout = InstanceLayout::new([8, 16, 8], [3, 0, 1000], 5, 7, &[], NONE, None).unwrap();
         assert_eq!(layout.globals, [0, 16, 32]);
         assert_eq!(layout.data_flags, 40);
         assert_eq!(layout.element_flags, 45);
@@ -494,11 +509,22 @@ mod tests {
 
     #[test]
     fn state_too_large_is_refused() {
-        assert!(InstanceLayout::new([], [u32::MAX], 0, 0, &[], NONE).is_err());
+        assert!(InstanceLayout::new([], [u32::MAX], 0, 0, &[], NONE, None).is_err());
         assert!(
-            InstanceLayout::new([], [(STATE_BYTES_MAX / 8) as u32 - 1], 0, 0, &[], NONE).is_ok()
+            InstanceLayout::new(
+                [],
+                [(STATE_BYTES_MAX / 8) as u32 - 1],
+                0,
+                0,
+                &[],
+                NONE,
+                None
+            )
+            .is_ok()
         );
-        assert!(InstanceLayout::new([], [(STATE_BYTES_MAX / 8) as u32], 0, 0, &[], NONE).is_err());
+        assert!(
+            InstanceLayout::new([], [(STATE_BYTES_MAX / 8) as u32], 0, 0, &[], NONE, None).is_err()
+        );
     }
 
     fn request(minimum_bytes: u64, maximum_bytes: u64) -> MemoryRequest {
@@ -522,7 +548,7 @@ mod tests {
             &[request(7, u64::MAX); 100],
         ];
         for memories in cases {
-            let layout = InstanceLayout::new([8], [10], 1, 1, memories, NONE).unwrap();
+            let layout = InstanceLayout::new([8], [10], 1, 1, memories, NONE, None).unwrap();
             assert_eq!(layout.memories.len(), memories.len());
             let mut end = u64::from(layout.memory_offset);
             for (index, (memory, request)) in layout.memories.iter().zip(memories).enumerate() {
@@ -534,7 +560,7 @@ mod tests {
             assert!(end <= u64::from(layout.memory_offset) + ALL);
         }
         let uneven = [request(65536, 65536), request(0, u64::MAX)];
-        let layout = InstanceLayout::new([], [], 0, 0, &uneven, NONE).unwrap();
+        let layout = InstanceLayout::new([], [], 0, 0, &uneven, NONE, None).unwrap();
         assert_eq!(layout.memories[1].reserved_bytes, ALL - 65536);
     }
 
@@ -552,7 +578,7 @@ mod tests {
             &[request(u64::MAX, u64::MAX), request(u64::MAX, u64::MAX)],
         ] {
             assert!(matches!(
-                InstanceLayout::new([], [], 0, 0, memories, NONE),
+                InstanceLayout::new([], [], 0, 0, memories, NONE, None),
                 Err(LayoutError::MemoriesTooLarge { .. })
             ));
         }
@@ -561,14 +587,14 @@ mod tests {
     #[test]
     fn the_object_heap_lies_behind_the_guard_and_moves_nothing() {
         let memories = [request(65536, u64::MAX)];
-        let plain = InstanceLayout::new([8], [3], 1, 1, &memories, NONE).unwrap();
+        let plain = InstanceLayout::new([8], [3], 1, 1, &memories, NONE, None).unwrap();
         assert!(!plain.is_wide() && plain.exception.is_none());
         let objects = ObjectRequest {
             heap: true,
             exception_bytes: Some(24),
             elements: Vec::new(),
         };
-        let layout = InstanceLayout::new([8], [3], 1, 1, &memories, objects).unwrap();
+        let layout = InstanceLayout::new([8], [3], 1, 1, &memories, objects, None).unwrap();
         assert!(layout.is_wide());
         assert_eq!(layout.memories, plain.memories);
         let heap = layout.heap.unwrap();

@@ -74,9 +74,10 @@ mod snapshot;
 
 pub use sandbox::{
     AtomicWait, Callable, Caller, CheckedArtifact, Engine, EngineError, EngineOptions, Exception,
-    Frame, HostFunction, HostResult, HostValue, Imports, Instance, InstantiateError,
-    IntoHostFunction, Limit, Limits, LinkError, Linked, LoadError, Module, Parameters, Progress,
-    Reason, Results, Stop, Trap, TrapKind, TypedError, TypedFunction, Unresolved,
+    Export, Frame, HostFunction, HostResult, HostValue, Imports, Instance, InstanceId,
+    InstantiateError, IntoHostFunction, Limit, Limits, LinkError, Linked, LoadError, Module,
+    Parameters, Progress, Reason, Results, Stop, Store, StoreError, StoreImports, Trap, TrapKind,
+    TypedError, TypedFunction, Unresolved,
 };
 pub use snapshot::{
     CheckedImage, Image, ImageError, ImageReport, Prefetch, ResetError, ResetReport, RestoreError,

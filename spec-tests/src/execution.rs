@@ -4,7 +4,7 @@ use crate::instances::{Instances, Mode, Refusal, compile_one};
 use crate::values;
 use dormouse::Reason;
 use dormouse::compile::CompileError;
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use wast::token::Id;
 use wast::{QuoteWat, Wast, WastDirective, WastExecute, WastInvoke};
 
@@ -23,7 +23,7 @@ pub enum Outcome {
 pub struct Script<'a> {
     directives: Vec<(usize, WastDirective<'a>)>,
     /// The module of each directive that has one.
-    modules: Vec<Option<Result<Vec<u8>, String>>>,
+    modules: Vec<Encoded>,
 }
 
 impl<'a> Script<'a> {
@@ -42,14 +42,53 @@ impl<'a> Script<'a> {
         }
     }
 
+    /// Whether some module of the file imports what only instances of a store can: only these modes are for it then.
+    pub fn needs_links(&self) -> bool {
+        let registers = |(_, directive): &(usize, WastDirective<'_>)| {
+            matches!(directive, WastDirective::Register { .. })
+        };
+        let imports = |(_, directive): &(usize, WastDirective<'_>), module: &Encoded| {
+            let instantiated = matches!(
+                directive,
+                WastDirective::Module(_)
+                    | WastDirective::ModuleDefinition(_)
+                    | WastDirective::AssertReturn { .. }
+                    | WastDirective::AssertTrap { .. }
+            );
+            instantiated && matches!(module, Some(Ok(wasm)) if imports_more_than_functions(wasm))
+        };
+        let modules = self.directives.iter().zip(&self.modules);
+        self.directives.iter().any(registers)
+            || modules
+                .into_iter()
+                .any(|(directive, module)| imports(directive, module))
+    }
+
     /// The line each directive begins on.
     pub fn lines(&self) -> impl Iterator<Item = usize> + '_ {
         self.directives.iter().map(|(line, _)| *line)
     }
 }
 
+/// The binary of a directive that has a module, or why there is none.
+type Encoded = Option<Result<Vec<u8>, String>>;
+
+/// Whether a module imports tables, memories, globals or tags.
+fn imports_more_than_functions(wasm: &[u8]) -> bool {
+    let payloads = wasmparser::Parser::new(0).parse_all(wasm);
+    payloads.map_while(Result::ok).any(|payload| {
+        let wasmparser::Payload::ImportSection(imports) = payload else {
+            return false;
+        };
+        imports
+            .into_imports()
+            .map_while(Result::ok)
+            .any(|import| !matches!(import.ty, wasmparser::TypeRef::Func(_)))
+    })
+}
+
 /// Takes the module out of a directive.
-fn encode(directive: &mut WastDirective<'_>) -> Option<Result<Vec<u8>, String>> {
+fn encode(directive: &mut WastDirective<'_>) -> Encoded {
     let encoded = match directive {
         WastDirective::Module(module)
         | WastDirective::ModuleDefinition(module)
@@ -94,7 +133,6 @@ pub struct Execution<'s, 'a> {
     named: HashMap<&'a str, usize>,
     definitions: HashMap<&'a str, usize>,
     last_definition: Option<usize>,
-    registered: HashSet<&'a str>,
     /// Whether "unsupported" is an answer to a test that a module is invalid.
     unsupported_is_invalid: bool,
 }
@@ -106,7 +144,10 @@ impl<'s, 'a> Execution<'s, 'a> {
         mode: Mode,
         unsupported_is_invalid: bool,
     ) -> Execution<'s, 'a> {
-        instances.begin(mode);
+        let registers = |(_, directive): &(usize, WastDirective<'_>)| {
+            matches!(directive, WastDirective::Register { .. })
+        };
+        instances.begin(mode, script.directives.iter().any(registers));
         Execution {
             script,
             instances,
@@ -115,7 +156,6 @@ impl<'s, 'a> Execution<'s, 'a> {
             named: HashMap::new(),
             definitions: HashMap::new(),
             last_definition: None,
-            registered: HashSet::new(),
             unsupported_is_invalid,
         }
     }
@@ -150,13 +190,13 @@ impl<'s, 'a> Execution<'s, 'a> {
                     None => Outcome::Untried,
                 }
             }
-            WastDirective::Register { name, module, .. } => {
-                self.registered.insert(name);
-                match self.target(*module) {
-                    Some(_) => Outcome::Silent,
-                    None => Outcome::Untried,
+            WastDirective::Register { name, module, .. } => match self.target(*module) {
+                Some(instance) => {
+                    self.instances.register(instance, name);
+                    Outcome::Silent
                 }
-            }
+                None => Outcome::Untried,
+            },
             WastDirective::Invoke(invoke) => match self.invoke(invoke) {
                 None => Outcome::Untried,
                 Some(End::Returned(_)) => Outcome::Passed,
@@ -182,7 +222,7 @@ impl<'s, 'a> Execution<'s, 'a> {
                 assert_trap(self.invoke(call), message)
             }
             // Nothing of these depends on how an instance came about.
-            _ if self.mode != Mode::Fresh => Outcome::Silent,
+            _ if self.mode != Mode::ALL[0] => Outcome::Silent,
             WastDirective::AssertInvalid { message, .. }
             | WastDirective::AssertMalformed { message, .. }
             | WastDirective::AssertInvalidCustom { message, .. }
@@ -229,7 +269,7 @@ impl<'s, 'a> Execution<'s, 'a> {
     }
 
     fn definition(&mut self, index: usize) -> Outcome {
-        match self.binary(index).map(compile_one) {
+        match self.binary(index).map(|wasm| compile_one(wasm, true)) {
             Ok(Ok(_)) => Outcome::Passed,
             Ok(Err(error)) => failed(error.to_string()),
             Err(outcome) => outcome,
@@ -246,20 +286,20 @@ impl<'s, 'a> Execution<'s, 'a> {
     /// None when the module has no instance.
     fn invoke(&mut self, invoke: &WastInvoke<'_>) -> Option<End> {
         let target = self.target(invoke.module)?;
-        let instance = self.instances.get(target)?;
+        if !self.instances.has(target) {
+            return None;
+        }
         let end = match values::arguments(&invoke.args) {
             Err(message) => End::Refused(Refusal::Other(message)),
-            Ok(words) => match instance.linked().module().function(invoke.name) {
+            Ok(words) => match self.instances.call(target, invoke.name, &words) {
                 None => End::Refused(Refusal::Other(format!(
                     "there is no exported function \"{}\"",
                     invoke.name
                 ))),
-                Some(function) => match instance.call(function, &words) {
-                    Ok(words) => End::Returned(words),
-                    Err(trap) => match trap.reason {
-                        Reason::UncaughtException(exception) => End::Threw(exception.to_string()),
-                        reason => End::Trapped(reason.to_string()),
-                    },
+                Some(Ok(words)) => End::Returned(words),
+                Some(Err(trap)) => match trap.reason {
+                    Reason::UncaughtException(exception) => End::Threw(exception.to_string()),
+                    reason => End::Trapped(reason.to_string()),
                 },
             },
         };
@@ -271,8 +311,10 @@ impl<'s, 'a> Execution<'s, 'a> {
             WastExecute::Invoke(invoke) => self.invoke(invoke),
             WastExecute::Get { module, global, .. } => {
                 let target = self.target(*module)?;
-                let instance = self.instances.get(target)?;
-                Some(match instance.global(global) {
+                if !self.instances.has(target) {
+                    return None;
+                }
+                Some(match self.instances.global(target, global) {
                     Some(words) => End::Returned(words),
                     None => End::Refused(Refusal::Other(format!(
                         "there is no exported global \"{global}\""
@@ -281,8 +323,8 @@ impl<'s, 'a> Execution<'s, 'a> {
             }
             WastExecute::Wat(_) => Some(match self.binary(index) {
                 Err(_) => End::Refused(Refusal::Other("the module cannot be encoded".to_owned())),
-                Ok(wasm) => match self.instances.instantiate(wasm) {
-                    Ok(_) => End::Returned(Vec::new()),
+                Ok(wasm) => match self.instantiate(wasm) {
+                    Ok(()) => End::Returned(Vec::new()),
                     Err(Refusal::Trap(message)) => End::Trapped(message),
                     Err(refusal) => End::Refused(refusal),
                 },
@@ -296,7 +338,7 @@ impl<'s, 'a> Execution<'s, 'a> {
         let Ok(wasm) = self.binary(index) else {
             return Outcome::Passed;
         };
-        match compile_one(wasm) {
+        match compile_one(wasm, true) {
             Err(CompileError::Invalid { .. }) => Outcome::Passed,
             Err(CompileError::Unsupported { .. }) if self.unsupported_is_invalid => Outcome::Passed,
             Err(error) => failed(format!("expected \"{message}\", got: {error}")),
@@ -304,23 +346,23 @@ impl<'s, 'a> Execution<'s, 'a> {
         }
     }
 
-    fn assert_unlinkable(&self, index: usize, message: &str) -> Outcome {
+    /// Makes an instance in the way of this run that nothing else speaks of.
+    fn instantiate(&mut self, wasm: &[u8]) -> Result<(), Refusal> {
+        match self.mode.links() {
+            true => self.instances.instantiate_linked(wasm).map(|_| ()),
+            false => self.instances.instantiate(wasm).map(|_| ()),
+        }
+    }
+
+    fn assert_unlinkable(&mut self, index: usize, message: &str) -> Outcome {
         let wasm = match self.binary(index) {
             Ok(wasm) => wasm,
             Err(outcome) => return outcome,
         };
-        match self.instances.link(wasm) {
-            // Functions of other instances cannot be imported at all, so this says nothing about them.
-            Err(Refusal::Link { modules, message })
-                if modules
-                    .iter()
-                    .any(|module| self.registered.contains(module.as_str())) =>
-            {
-                failed(format!("refused for another reason: {message}"))
-            }
-            Err(Refusal::Link { .. }) => Outcome::Passed,
+        match self.instantiate(wasm) {
+            Err(Refusal::Link(got)) if got.contains(message) => Outcome::Passed,
             Err(refusal) => failed(format!("expected \"{message}\", got: {refusal}")),
-            Ok(_) => failed(format!("expected \"{message}\", but it links")),
+            Ok(()) => failed(format!("expected \"{message}\", but it links")),
         }
     }
 }

@@ -1,9 +1,11 @@
 //! The instances of a test file, and how each run of the file comes by them.
 
 use crate::report::Counts;
+use dormouse::compile::info::{ImportKind, ModuleInfo};
 use dormouse::compile::{CompileError, CompileOptions, compile};
 use dormouse::{
-    Caller, Engine, Image, Imports, Instance, InstantiateError, Limits, Linked, Module, Reason,
+    Caller, Engine, Image, ImageError, Imports, Instance, InstanceId, InstantiateError, Limits,
+    Linked, Module, Reason, Store, StoreError, StoreImports, Trap,
 };
 use std::collections::HashMap;
 use std::fmt;
@@ -12,6 +14,11 @@ use std::num::NonZeroUsize;
 /// How a run of the file comes by its instances.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mode {
+    /// From scratch, in a store with the other instances of the file.
+    Linked,
+    /// The same, restored in that store from an image that was taken right after, except where functions of the first instance are
+    /// in a table of another.
+    LinkedRestored,
     /// From scratch; an image of each is taken.
     Fresh,
     /// Restored from its image.
@@ -21,12 +28,26 @@ pub enum Mode {
 }
 
 impl Mode {
-    pub const ALL: [Mode; 3] = [Mode::Fresh, Mode::Restored, Mode::Reset];
+    /// The first is the one in which every file is run.
+    pub const ALL: [Mode; 5] = [
+        Mode::Linked,
+        Mode::LinkedRestored,
+        Mode::Fresh,
+        Mode::Restored,
+        Mode::Reset,
+    ];
+
+    /// Whether instances can import from each other.
+    pub fn links(self) -> bool {
+        matches!(self, Mode::Linked | Mode::LinkedRestored)
+    }
 }
 
 impl fmt::Display for Mode {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
+            Mode::Linked => "in a store",
+            Mode::LinkedRestored => "restored in a store",
             Mode::Fresh => "on a fresh instance",
             Mode::Restored => "on a restored instance",
             Mode::Reset => "on a reset instance",
@@ -38,11 +59,8 @@ impl fmt::Display for Mode {
 #[derive(Debug)]
 pub enum Refusal {
     Compile(CompileError),
-    /// Imports cannot be resolved: of these modules, with the engine's message.
-    Link {
-        modules: Vec<String>,
-        message: String,
-    },
+    /// Imports cannot be resolved, with the engine's message.
+    Link(String),
     /// An active segment or the start function trapped.
     Trap(String),
     /// Anything else, which no test expects.
@@ -53,7 +71,7 @@ impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Refusal::Compile(error) => write!(f, "the module is refused: {error}"),
-            Refusal::Link { message, .. } => f.write_str(message),
+            Refusal::Link(message) => f.write_str(message),
             Refusal::Trap(message) => write!(f, "instantiation traps: {message}"),
             Refusal::Other(message) => f.write_str(message),
         }
@@ -66,6 +84,12 @@ pub struct Instances {
     imports: Imports,
     live: HashMap<usize, Instance>,
     images: HashMap<usize, Image>,
+    /// The store of the file, or one for each instance if no instance of the file is for others to import from.
+    stores: Vec<Store>,
+    store_imports: StoreImports,
+    /// Of each instance in a store, which store and which there.
+    linked: HashMap<usize, (usize, InstanceId)>,
+    one_store: bool,
     pub counts: Counts,
 }
 
@@ -76,12 +100,22 @@ impl Instances {
             imports: spectest(),
             live: HashMap::new(),
             images: HashMap::new(),
+            stores: Vec::new(),
+            store_imports: StoreImports::new(),
+            linked: HashMap::new(),
+            one_store: false,
             counts: Counts::default(),
         }
     }
 
-    /// Begins another run of the file; instances of the last are dropped, except when they are to be reset.
-    pub fn begin(&mut self, mode: Mode) {
+    /// Begins another run of the file; instances of the last are dropped, except when they are to be reset. `registers` says whether
+    /// instances of the file are for others to import from.
+    pub fn begin(&mut self, mode: Mode, registers: bool) {
+        self.linked.clear();
+        self.stores.clear();
+        self.store_imports = StoreImports::new();
+        self.store_imports.host = self.imports.clone();
+        self.one_store = registers;
         if mode != Mode::Reset {
             self.live.clear();
         }
@@ -90,6 +124,32 @@ impl Instances {
     /// Makes the instance of a directive in the way of this run.
     pub fn make(&mut self, directive: usize, wasm: &[u8], mode: Mode) -> Result<(), Refusal> {
         let other = |error: &dyn fmt::Display| Refusal::Other(error.to_string());
+        if mode.links() {
+            let (mut store, mut id) = self.instantiate_linked(wasm)?;
+            let module = self.stores[store].instance(id).linked().module().clone();
+            let (restorable, alone) = restorable(module.info(), self.one_store);
+            let file = tempfile::tempfile().map_err(|error| other(&error))?;
+            match Image::capture_linked(&mut self.stores[store], id, &file) {
+                Err(ImageError::HasObjects) => {}
+                Err(error) => return Err(other(&error)),
+                Ok(_) if mode == Mode::LinkedRestored && restorable => {
+                    let image =
+                        Image::open_linked(&module, &file).map_err(|error| other(&error))?;
+                    if alone {
+                        store = self.store()?;
+                    }
+                    let (into, imports) = (&mut self.stores[store], &self.store_imports);
+                    id = image
+                        .restore_linked(into, imports, limits(), Box::new(()))
+                        .map_err(|error| other(&error))?;
+                    self.counts.relinked += 1;
+                }
+                Ok(_) => {}
+            }
+            self.counts.linked += 1;
+            self.linked.insert(directive, (store, id));
+            return Ok(());
+        }
         let image = self.images.get(&directive);
         match (mode, image) {
             (Mode::Restored, Some(image)) => {
@@ -124,26 +184,91 @@ impl Instances {
         Ok(())
     }
 
-    pub fn get(&mut self, directive: usize) -> Option<&mut Instance> {
-        self.live.get_mut(&directive)
+    /// Calls an exported function of an instance that was made; `None` when there is none.
+    pub fn call(
+        &mut self,
+        directive: usize,
+        name: &str,
+        arguments: &[u64],
+    ) -> Option<Result<Vec<u64>, Trap>> {
+        if let Some((store, id)) = self.linked.get(&directive) {
+            let store = &mut self.stores[*store];
+            let function = store.function(*id, name)?;
+            return Some(store.call(*id, function, arguments));
+        }
+        let instance = self.live.get_mut(&directive)?;
+        let function = instance.linked().module().function(name)?;
+        Some(instance.call(function, arguments))
+    }
+
+    /// The words of an exported global.
+    pub fn global(&mut self, directive: usize, name: &str) -> Option<Vec<u64>> {
+        match self.linked.get(&directive) {
+            Some((store, id)) => self.stores[*store].global(*id, name),
+            None => self.live.get_mut(&directive)?.global(name),
+        }
+    }
+
+    /// Whether a directive made an instance.
+    pub fn has(&self, directive: usize) -> bool {
+        self.linked.contains_key(&directive) || self.live.contains_key(&directive)
+    }
+
+    /// Lets other instances import what this one exports, under this name.
+    pub fn register(&mut self, directive: usize, name: &str) {
+        if let Some((store, id)) = self.linked.get(&directive) {
+            self.store_imports
+                .define_instance(name, &self.stores[*store], *id);
+        }
+    }
+
+    /// Makes an instance in a store, from scratch, and runs its start function. Answers which store, and which instance there.
+    pub fn instantiate_linked(&mut self, wasm: &[u8]) -> Result<(usize, InstanceId), Refusal> {
+        let index = self.store()?;
+        let module = self.load(wasm, true)?;
+        let store = &mut self.stores[index];
+        let id = store
+            .instantiate(&module, &self.store_imports, limits(), Box::new(()))
+            .map_err(|error| match error {
+                StoreError::Link(error) => Refusal::Link(error.to_string()),
+                StoreError::Instantiate(InstantiateError::Trap(kind)) => {
+                    Refusal::Trap(kind.to_string())
+                }
+                error => Refusal::Other(error.to_string()),
+            })?;
+        if let Some(start) = module.start_function() {
+            store.call(id, start, &[]).map_err(refused_by_start)?;
+        }
+        Ok((index, id))
+    }
+
+    /// The store of the file, or another one for an instance of its own.
+    fn store(&mut self) -> Result<usize, Refusal> {
+        let other = |error: &dyn fmt::Display| Refusal::Other(error.to_string());
+        if self.stores.is_empty() || !self.one_store {
+            let mut store = Store::new(&self.engine).map_err(|error| other(&error))?;
+            let host = wat::parse_str(SPECTEST).map_err(|error| other(&error))?;
+            let host = self.load(&host, true)?;
+            let host = store
+                .instantiate(&host, &self.store_imports, limits(), Box::new(()))
+                .map_err(|error| other(&error))?;
+            self.store_imports.define_instance("spectest", &store, host);
+            self.stores.push(store);
+        }
+        Ok(self.stores.len() - 1)
+    }
+
+    fn load(&self, wasm: &[u8], linkable: bool) -> Result<Module, Refusal> {
+        let artifact = compile_one(wasm, linkable).map_err(Refusal::Compile)?;
+        Module::from_artifact(&self.engine, &artifact)
+            .map_err(|error| Refusal::Other(error.to_string()))
     }
 
     /// Compiles and links a module.
     pub fn link(&self, wasm: &[u8]) -> Result<Linked, Refusal> {
-        let artifact = compile_one(wasm).map_err(Refusal::Compile)?;
-        let module = Module::from_artifact(&self.engine, &artifact)
-            .map_err(|error| Refusal::Other(error.to_string()))?;
-        module.link(&self.imports).map_err(|error| Refusal::Link {
-            modules: error
-                .problems
-                .iter()
-                .map(|problem| {
-                    let import = problem.import.as_str();
-                    import.split('.').next().unwrap_or(import).to_owned()
-                })
-                .collect(),
-            message: error.to_string(),
-        })
+        self.load(wasm, false)?
+            .link(&self.imports)
+            .map_err(|error| Refusal::Link(error.to_string()))
     }
 
     /// Makes an instance from scratch and runs its start function.
@@ -155,21 +280,36 @@ impl Instances {
                 error => Refusal::Other(error.to_string()),
             })?;
         if let Some(start) = linked.module().start_function() {
-            instance
-                .call(start, &[])
-                .map_err(|trap| match trap.reason {
-                    Reason::Trap(kind) => Refusal::Trap(kind.to_string()),
-                    reason => Refusal::Other(reason.to_string()),
-                })?;
+            instance.call(start, &[]).map_err(refused_by_start)?;
         }
         Ok(instance)
     }
 }
 
+/// Whether an instance is the same when it is restored from its image, and whether it can be in a store of its own.
+///
+/// Not if its functions are in a table of another, which would then be those of the first; nor if its objects would be in a store with
+/// those of the first.
+fn restorable(info: &ModuleInfo, one_store: bool) -> (bool, bool) {
+    let kinds = || info.imports.iter().map(|import| &import.kind);
+    let to_table = kinds().any(|kind| matches!(kind, ImportKind::Table(_)));
+    let only_functions = kinds().all(|kind| matches!(kind, ImportKind::Function { .. }));
+    let alone = only_functions && !one_store;
+    (!to_table && (alone || info.layout.heap.is_none()), alone)
+}
+
+fn refused_by_start(trap: Trap) -> Refusal {
+    match trap.reason {
+        Reason::Trap(kind) => Refusal::Trap(kind.to_string()),
+        reason => Refusal::Other(reason.to_string()),
+    }
+}
+
 /// Compiles on this thread alone: files are run in parallel.
-pub fn compile_one(wasm: &[u8]) -> Result<Vec<u8>, CompileError> {
+pub fn compile_one(wasm: &[u8], linkable: bool) -> Result<Vec<u8>, CompileError> {
     let options = CompileOptions {
         threads: NonZeroUsize::MIN,
+        linkable,
         ..CompileOptions::default()
     };
     compile(wasm, &options)
@@ -181,6 +321,17 @@ fn limits() -> Limits {
         ..Limits::default()
     }
 }
+
+/// What the suite's host module has besides functions.
+const SPECTEST: &str = r#"(module
+    (global (export "global_i32") i32 (i32.const 666))
+    (global (export "global_i64") i64 (i64.const 666))
+    (global (export "global_f32") f32 (f32.const 666.6))
+    (global (export "global_f64") f64 (f64.const 666.6))
+    (table (export "table") 10 20 funcref)
+    (table (export "table64") i64 10 20 funcref)
+    (memory (export "memory") 1 2)
+    (memory (export "shared_memory") 1 2 shared))"#;
 
 /// The functions of the suite's host module.
 fn spectest() -> Imports {

@@ -16,6 +16,9 @@ pub struct Counts {
     pub restored: usize,
     /// Instances reset to their image.
     pub reset: usize,
+    /// Instances made from scratch in a store, and those restored there.
+    pub linked: usize,
+    pub relinked: usize,
 }
 
 impl AddAssign for Counts {
@@ -26,6 +29,8 @@ impl AddAssign for Counts {
         self.instances += other.instances;
         self.restored += other.restored;
         self.reset += other.reset;
+        self.linked += other.linked;
+        self.relinked += other.relinked;
     }
 }
 

@@ -52,6 +52,7 @@ fn state_of_an_earlier_run_would_be_seen() {
     assert_eq!(failures, [""; 0]);
     assert_eq!((counts.passed, counts.failed, counts.skipped), (4, 0, 0));
     assert_eq!((counts.instances, counts.restored, counts.reset), (1, 1, 1));
+    assert_eq!((counts.linked, counts.relinked), (2, 1));
 }
 
 #[test]

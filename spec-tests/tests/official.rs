@@ -3,7 +3,7 @@
 use spec_tests::{EXPECTED_FAILURES, Expectations, official, run};
 
 #[test]
-fn the_official_suite_passes_on_fresh_restored_and_reset_instances() {
+fn the_official_suite_passes_on_fresh_restored_reset_and_linked_instances() {
     let files = official();
     let expectations = Expectations::parse(EXPECTED_FAILURES).unwrap();
     let threads = std::thread::available_parallelism().map_or(1, |threads| threads.get());
@@ -16,4 +16,6 @@ fn the_official_suite_passes_on_fresh_restored_and_reset_instances() {
     assert!(total.passed > total.skipped, "{total}");
     assert_eq!(total.restored, total.instances);
     assert_eq!(total.reset, total.instances);
+    // All but those whose restoring would not be the same instance: see `Mode::LinkedRestored`.
+    assert!(total.linked > total.instances && total.relinked > total.instances);
 }

@@ -198,8 +198,12 @@ fn imports(info: &ModuleInfo) -> Check {
         "a wrong number of imported globals",
     )?;
     ensure(
-        memories <= info.memories.len(),
+        memories <= info.memories.len() && memories == info.imported_memories as usize,
         "a memory imported but not there",
+    )?;
+    ensure(
+        tables == info.imported_tables as usize,
+        "a table imported but not there",
     )?;
     ensure(tags <= info.tags.len(), "a tag imported but not there")?;
     ensure(
@@ -217,6 +221,7 @@ fn layout(info: &ModuleInfo) -> Check {
     memories(info)?;
     heap(info)?;
     exceptions(info)?;
+    links(info)?;
     let end = u64::from(layout.memory_offset);
     ensure(
         end <= STATE_BYTES_MAX && end.is_multiple_of(PAGE_BYTES as u64),
@@ -237,14 +242,15 @@ fn layout(info: &ModuleInfo) -> Check {
         layout.tables.len() == info.tables.len(),
         "tables without a place",
     )?;
-    for (place, table) in layout.tables.iter().zip(&info.tables) {
+    for (index, (place, table)) in layout.tables.iter().zip(&info.tables).enumerate() {
+        let is_imported = index < info.imported_tables as usize;
         let bytes = u64::from(place.capacity) * TABLE_ENTRY_BYTES;
         ensure(
             fits(place.length_offset.into(), 8, end)
                 && fits(place.entries_offset.into(), bytes, end)
                 && place.length_offset.is_multiple_of(8)
                 && place.entries_offset.is_multiple_of(8)
-                && table.limits.minimum <= place.capacity.into(),
+                && (is_imported || table.limits.minimum <= place.capacity.into()),
             "a misplaced table",
         )?;
     }
@@ -274,8 +280,9 @@ fn memories(info: &ModuleInfo) -> Check {
             memory.page_bytes_log2 == 0 || memory.page_bytes_log2 == 16,
             "a memory with pages of no known size",
         )?;
+        let is_imported = index < info.imported_memories as usize;
         ensure(
-            memory.minimum_bytes() <= place.reserved_bytes
+            (is_imported || memory.minimum_bytes() <= place.reserved_bytes)
                 && place.start >= start
                 && place.start.is_multiple_of(PAGE_BYTES as u64)
                 && fits(
@@ -322,6 +329,39 @@ fn heap(info: &ModuleInfo) -> Check {
             && heap.memory.start == HEAP_START
             && heap.memory.reserved_bytes == HEAP_RESERVED_BYTES,
         "a misplaced object heap",
+    )
+}
+
+/// Checks that what is imported, other than functions, is by a linkable module, and that its link words are in the state.
+fn links(info: &ModuleInfo) -> Check {
+    let shared = info.imported_tables + info.imported_memories + info.imported_globals;
+    let Some(links) = &info.layout.links else {
+        return ensure(shared == 0, "imports that are not linked");
+    };
+    let state_end = u64::from(info.layout.memory_offset);
+    for (offset, count, words) in [
+        (links.memories, info.imported_memories, 2),
+        (links.tables, info.imported_tables, 2),
+        (links.globals, info.imported_globals, 1),
+        (links.functions, info.imported_functions, 2),
+        (links.types, info.types.len() as u32, 1),
+        (links.references, info.functions.len() as u32, 1),
+        (links.store, 1, 1),
+    ] {
+        ensure(
+            offset.is_multiple_of(8)
+                && offset >= links.memories
+                && fits(
+                    offset.into(),
+                    u64::from(count) * words * 8,
+                    links.end.into(),
+                ),
+            "misplaced link words",
+        )?;
+    }
+    ensure(
+        u64::from(links.end) <= state_end && links.end.is_multiple_of(8),
+        "misplaced link words",
     )
 }
 

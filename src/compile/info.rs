@@ -217,6 +217,8 @@ pub struct ModuleInfo {
     /// Initial value of each global defined here, in order after the imported ones.
     pub global_initializers: Vec<ConstantExpression>,
     pub imported_globals: u32,
+    pub imported_tables: u32,
+    pub imported_memories: u32,
     pub tags: Vec<Tag>,
     pub elements: Vec<ElementSegment>,
     pub data: Vec<DataSegment>,
@@ -239,7 +241,13 @@ impl ModuleInfo {
 
     /// Whether the guard pages around linear memory 0 stand for bounds checks. Otherwise every access is checked.
     pub fn guards_memory(&self) -> bool {
-        matches!(self.memories[..], [memory] if !memory.index64 && memory.page_bytes() == WASM_PAGE_BYTES)
+        self.imported_memories == 0
+            && matches!(self.memories[..], [memory] if !memory.index64 && memory.page_bytes() == WASM_PAGE_BYTES)
+    }
+
+    /// Whether it was compiled to share what it imports and exports with other instances of a store.
+    pub fn is_linkable(&self) -> bool {
+        self.layout.links.is_some()
     }
 
     /// How many memories follow the state without a gap: memory 0, if there is one.
@@ -283,6 +291,21 @@ impl ModuleInfo {
         match &self.types[type_index as usize].composite {
             CompositeType::Function(ty) => ty,
             other => panic!("type {type_index} is no function's: {other:?}"),
+        }
+    }
+
+    /// Whether a type is that of references to functions.
+    pub fn refers_to_functions(&self, ty: ValueType) -> bool {
+        let ValueType::Reference(ty) = ty else {
+            return false;
+        };
+        match ty.heap {
+            HeapType::Func | HeapType::NoFunc => true,
+            HeapType::Concrete(index) => {
+                let composite = &self.types[index as usize].composite;
+                matches!(composite, CompositeType::Function(_))
+            }
+            _ => false,
         }
     }
 

@@ -35,6 +35,9 @@ pub struct CompileOptions {
     pub threads: NonZeroUsize,
     /// The most elements a table may have: a larger minimum is refused, a larger maximum is lowered.
     pub table_elements_max: u32,
+    /// Whether instances are to be linked with others in a [`Store`](crate::Store), and may import memories, tables, globals and
+    /// functions of theirs. What is shared is reached by pointers then, and a table that is exported may grow.
+    pub linkable: bool,
 }
 
 /// The default of [`CompileOptions::table_elements_max`]: the entries of a growing table without a maximum take one MiB
@@ -46,6 +49,7 @@ impl Default for CompileOptions {
         CompileOptions {
             threads: std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN),
             table_elements_max: TABLE_ELEMENTS_MAX,
+            linkable: false,
         }
     }
 }

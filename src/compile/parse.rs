@@ -8,7 +8,7 @@ use super::error::CompileError;
 use super::features;
 use super::info::*;
 use super::type_section::Types;
-use crate::layout::{InstanceLayout, MemoryRequest, ObjectRequest, WASM_PAGE_BYTES};
+use crate::layout::{InstanceLayout, LinkRequest, MemoryRequest, ObjectRequest, WASM_PAGE_BYTES};
 use std::borrow::Cow;
 use wasmparser::{
     Catch, ConstExpr, DataKind, ElementItems, ElementKind, ExternalKind, FuncToValidate,
@@ -62,7 +62,12 @@ pub(super) fn parse<'a>(
     reader
         .read(wasm)
         .map_err(|error| features::explain(wasm, &error))?;
-    if let Some(error) = reader.import_error {
+    let refused = reader.import_error.filter(|error| {
+        let only_linkable =
+            !matches!(error, CompileError::UnsupportedImport { kind, .. } if *kind == "tag");
+        !(options.linkable && only_linkable)
+    });
+    if let Some(error) = refused {
         // A module that is not valid is called that, whatever else keeps it from being compiled.
         return match Validator::new_with_features(features::SUPPORTED).validate_all(wasm) {
             Ok(_) => Err(error),
@@ -250,11 +255,13 @@ impl<'a> ModuleReader<'a> {
             TypeRef::Table(ty) => {
                 let ty = table_type(&self.types, ty);
                 info.tables.push(ty);
+                info.imported_tables += 1;
                 (ImportKind::Table(ty), Some("table"))
             }
             TypeRef::Memory(ty) => {
                 let ty = memory_type(ty);
                 info.memories.push(ty);
+                info.imported_memories += 1;
                 (ImportKind::Memory(ty), Some("memory"))
             }
             TypeRef::Global(ty) => {
@@ -271,13 +278,16 @@ impl<'a> ModuleReader<'a> {
             }
         };
         if let Some(kind) = unsupported {
-            self.import_error
-                .get_or_insert(CompileError::UnsupportedImport {
-                    module: import.module.to_string(),
-                    name: import.name.to_string(),
-                    kind,
-                    offset,
-                });
+            let error = CompileError::UnsupportedImport {
+                module: import.module.to_string(),
+                name: import.name.to_string(),
+                kind,
+                offset,
+            };
+            // Tags last: they are refused in every mode.
+            if self.import_error.is_none() || kind == "tag" {
+                self.import_error = Some(error);
+            }
         }
         info.imports.push(Import {
             module: import.module.to_string(),
@@ -346,9 +356,14 @@ impl<'a> Module<'a> {
 
     /// Places globals, tables, flags and memory.
     fn lay_out(&mut self, options: &CompileOptions) -> Result<(), CompileError> {
-        let grown = self.grown_tables();
+        let grown = self.grown_tables(options.linkable);
         let mut capacities = Vec::new();
         for (index, table) in self.info.tables.iter().enumerate() {
+            if index < self.info.imported_tables as usize {
+                // It lies in another instance.
+                capacities.push(0);
+                continue;
+            }
             let limit = u64::from(options.table_elements_max);
             let minimum = table.limits.minimum;
             if minimum > limit {
@@ -374,11 +389,29 @@ impl<'a> Module<'a> {
             .info
             .memories
             .iter()
-            .map(|memory| MemoryRequest {
-                minimum_bytes: memory.minimum_bytes(),
-                maximum_bytes: memory.maximum_bytes(),
-            })
+            .enumerate()
+            .map(
+                |(index, memory)| match index < self.info.imported_memories as usize {
+                    // It lies in another instance.
+                    true => MemoryRequest {
+                        minimum_bytes: 0,
+                        maximum_bytes: 0,
+                    },
+                    false => MemoryRequest {
+                        minimum_bytes: memory.minimum_bytes(),
+                        maximum_bytes: memory.maximum_bytes(),
+                    },
+                },
+            )
             .collect();
+        let links = options.linkable.then_some(LinkRequest {
+            imported_memories: self.info.imported_memories,
+            imported_tables: self.info.imported_tables,
+            imported_globals: self.info.imported_globals,
+            imported_functions: self.info.imported_functions,
+            types: self.info.types.len() as u32,
+            functions: self.info.functions.len() as u32,
+        });
         self.info.layout = InstanceLayout::new(
             global_bytes,
             capacities,
@@ -386,6 +419,7 @@ impl<'a> Module<'a> {
             self.info.elements.len() as u32,
             &memories,
             self.objects(),
+            links,
         )?;
         Ok(())
     }
@@ -431,12 +465,18 @@ impl<'a> Module<'a> {
     }
 
     /// Which tables may grow: those with room above their minimum that some `table.grow` names. Bodies are only
-    /// scanned when there is such a table.
-    fn grown_tables(&self) -> Vec<bool> {
+    /// scanned when there is such a table. Those that a linkable module exports may be grown by others.
+    fn grown_tables(&self, linkable: bool) -> Vec<bool> {
         let mut grown = vec![false; self.info.tables.len()];
         let growable = |table: &TableType| table.limits.maximum != Some(table.limits.minimum);
         if !self.info.tables.iter().any(growable) {
             return grown;
+        }
+        let exports = self.info.exports.iter().filter(|_| linkable);
+        for export in exports {
+            if let ExportKind::Table(table) = export.kind {
+                grown[table as usize] = growable(&self.info.tables[table as usize]);
+            }
         }
         for body in &self.bodies {
             let Ok(mut operators) = body.body.get_operators_reader() else {

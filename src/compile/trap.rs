@@ -146,7 +146,7 @@ mod tests {
             assert_eq!(TrapKind::from_code(kind.code()), kind);
         }
         assert_eq!(TrapKind::from_number(0), None);
-        assert_eq!(TrapKind::from_number(20), None);
+        assert_eq!(TrapKind::from_number(22), None);
     }
 
     #[test]

@@ -6,6 +6,7 @@
 
 use super::fiber::{contain, inner_of, suspend_blocked};
 use super::instance::{Inner, Instance};
+use super::signals;
 use super::trap::{Reason, TrapKind};
 use std::cell::RefCell;
 use std::collections::VecDeque;
@@ -146,7 +147,7 @@ pub(super) unsafe extern "C" fn wait64(
 /// Waits at a word, if it has the value that was expected.
 ///
 /// # Safety
-/// On the fiber of `inner`, with no reference into it live.
+/// On the fiber of a call that has come to `inner`, with no reference into that or into the instance of the call live.
 unsafe fn wait(
     inner: *mut Inner,
     memory: u64,
@@ -155,7 +156,7 @@ unsafe fn wait(
     timeout: u64,
 ) -> Result<u64, Reason> {
     // SAFETY: forwarded; references into `inner` end before it is suspended, and the queue is not borrowed then. `end_wait` takes
-    // the entry out of the queue before `inner` is freed, for a call ends before that.
+    // the entry out of the queue before the instance of the call is freed, for a call ends before that.
     unsafe {
         if !(*inner).linked.module().info().memories[memory as usize].shared {
             return Err(Reason::Trap(TrapKind::ExpectedSharedMemory));
@@ -166,17 +167,19 @@ unsafe fn wait(
         // Negative: for ever. So is a deadline beyond what the clock can say.
         let timeout = u64::try_from(timeout as i64).ok().map(Duration::from_nanos);
         let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
+        // It is the call that waits, wherever it was begun.
+        let call = signals::running_instance();
         let waiters = &raw const (*inner).engine().shared.waiters;
-        (*waiters).0.borrow_mut().push_back((word as usize, inner));
-        (*inner).atomic_wait = Some(AtomicWait {
+        (*waiters).0.borrow_mut().push_back((word as usize, call));
+        (*call).atomic_wait = Some(AtomicWait {
             deadline,
             notified: false,
         });
         loop {
-            let notified = (*inner).atomic_wait.is_none_or(|wait| wait.notified);
+            let notified = (*call).atomic_wait.is_none_or(|wait| wait.notified);
             let timed_out = deadline.is_some_and(|deadline| Instant::now() >= deadline);
             if notified || timed_out {
-                (*inner).end_wait();
+                (*call).end_wait();
                 return Ok(if notified { NOTIFIED } else { TIMED_OUT });
             }
             suspend_blocked(NonNull::new_unchecked(inner));

@@ -51,6 +51,7 @@ pub static TABLE: Table = Table([
     atomic::wait32 as *const (),
     atomic::wait64 as *const (),
     atomic::notify as *const (),
+    is_subtype as *const (),
 ]);
 
 /// The start of a range that lies within `length`, as the trap wants it otherwise.
@@ -104,7 +105,7 @@ unsafe extern "C" fn memory_copy(
     bytes: u64,
 ) -> u64 {
     // SAFETY: see `memory_grow`. Both ranges are checked against the lengths of their memories, `copy` allows them to overlap, and
-    // parts are taken from the end that is not overwritten; ranges of two memories do not overlap.
+    // parts are taken from the end that is not overwritten. Two imported memories may be one.
     unsafe {
         let inner = inner_of(vmctx);
         contain(inner, || {
@@ -254,5 +255,15 @@ unsafe extern "C" fn object_allocate(vmctx: *mut u8, header: u64) -> u64 {
     unsafe {
         let inner = inner_of(vmctx);
         contain(inner, || (*inner).allocate_object(header))
+    }
+}
+
+unsafe extern "C" fn is_subtype(vmctx: *mut u8, id: u64, of: u64) -> u64 {
+    // SAFETY: see `memory_grow`.
+    unsafe {
+        let inner = inner_of(vmctx);
+        contain(inner, || {
+            Ok((*inner).is_subtype(id as u32, of as u32).into())
+        })
     }
 }

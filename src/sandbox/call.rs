@@ -44,37 +44,38 @@ impl Instance {
         self.wake();
         let pointer = self.inner;
         let inner = self.inner_mut();
-        let module = inner.linked.module();
-        let (trampoline, code) = module
+        let entry = inner
             .entry(callable)
             .expect("only exported functions and the start function are called");
-        let ty = module.function_type(callable);
+        let ty = inner.linked.module().function_type(callable);
         let parameter_words: usize = ty.parameters.iter().map(|ty| ty.words()).sum();
         let result_words: usize = ty.results.iter().map(|ty| ty.words()).sum();
         assert_eq!(arguments.len(), parameter_words, "one word a parameter");
         assert!(
-            module.are_references(&ty.parameters, arguments),
+            inner.are_references(&ty.parameters, arguments),
             "a word for a reference is null, if its type allows, or one that the module gave out"
         );
         let stacks = inner.engine().shared.stacks.clone();
         let stack = stacks.take()?;
         let guest_bytes = inner.limits.stack_bytes.min(stacks.guest_bytes());
         let stack_base = corosensei::stack::Stack::base(&stack).get();
-        inner.write_header(header::STACK_LIMIT, (stack_base - guest_bytes) as u64);
+        inner.stack_limit = stack_base - guest_bytes;
         inner.values.clear();
         inner.values.extend_from_slice(arguments);
         inner.values.resize(parameter_words.max(result_words), 0);
         inner.cpu_ns = 0;
-        inner.refused = None;
+        inner.forget_refusals();
         inner.stop = None;
         inner.fault = None;
         // A backtrace of a call that was stopped before it ran is empty, not that of the call before.
-        inner.place = Place::HostCall;
+        inner.place = Place::HostCall { frame: 0 };
         inner.write_header(header::EXIT_FRAME, 0);
+        inner.write_stack_limit();
         inner.preempt_pending.store(false, Ordering::Relaxed);
-        // SAFETY: `inner` is freed in `drop`, after the fiber; trampoline and code are of one function of this module and
-        // `values` was just sized for it; the limit is at least the host's reserve above the stack's end.
-        self.fiber = Some(unsafe { Fiber::new(stack, pointer, trampoline, code) });
+        // SAFETY: `inner` is freed in `drop`, after the fiber, and what it is linked with when the store is; the entry is that of one
+        // function and `values` was just sized for it; the limit, which `resume` writes to the headers, is at least the host's
+        // reserve above the stack's end.
+        self.fiber = Some(unsafe { Fiber::new(stack, pointer, entry) });
         self.result_words = result_words;
         Ok(())
     }
@@ -92,6 +93,10 @@ impl Instance {
         let inner = self.inner.as_ptr();
         // SAFETY: the instance is borrowed exclusively; no reference into `inner` is live while the fiber runs.
         let suspension = unsafe {
+            if (*inner).is_linked() {
+                // Another call may have run in the meantime in what this one comes to.
+                (*inner).write_stack_limit();
+            }
             (*inner).resumed_at_ns = os::monotonic_ns();
             signals::enter(inner);
             let suspension = fiber.resume();
@@ -179,23 +184,23 @@ impl Instance {
             .fault
             .take()
             .expect("a stopped guest left a reason or a fault");
-        if fault.signal == libc::SIGBUS && inner.contains(fault.address) {
+        if fault.signal == libc::SIGBUS && inner.reaches(fault.address) {
             inner.image_lost = true;
             return Reason::Host(
                 "a page of the instance could not be read from its image file".to_owned(),
             );
         }
-        let kind = inner.linked.module().trap_at(fault.pc);
+        let kind = inner.module_at(fault.pc).trap_at(fault.pc);
         let faulted_on_memory = fault.signal == libc::SIGSEGV || fault.signal == libc::SIGBUS;
         match kind {
-            // A memory access traps only in the instance's own slot, or at the null page, where checked accesses are sent
+            // A memory access traps only in the slot of the instance or of one it is linked with, or at the null page, where checked accesses are sent
             // so that not even speculation goes elsewhere: anywhere else the sandbox would be broken.
             Some(kind)
                 if !faulted_on_memory
-                    || inner.contains(fault.address)
+                    || inner.reaches(fault.address)
                     || fault.address < PAGE_BYTES =>
             {
-                match &inner.refused {
+                match inner.refusal() {
                     Some(limit) => Reason::Limit(limit.clone()),
                     None => Reason::Trap(kind),
                 }
@@ -213,15 +218,14 @@ impl Instance {
     /// The wasm functions active in a suspended call, innermost first.
     fn backtrace(&self) -> Vec<Frame> {
         let inner = self.inner();
-        let module = inner.linked.module();
         let mut frames = Vec::new();
         let stack = inner.frames_range();
         let mut frame = match inner.place {
             Place::Code { pc, frame } => {
-                frames.extend(module.frame_at(pc));
+                frames.extend(inner.module_at(pc).frame_at(pc));
                 frame
             }
-            Place::HostCall => inner.read_header(header::EXIT_FRAME) as usize,
+            Place::HostCall { frame } => frame,
         };
         while frames.len() < Trap::FRAMES_MAX && stack.contains(&frame) && frame % 8 == 0 {
             // SAFETY: the two words at `frame` lie on the call's stack, which is mapped.
@@ -231,6 +235,7 @@ impl Instance {
                     (frame as *const usize).add(1).read(),
                 )
             };
+            let module = inner.module_at(return_address);
             match module.frame_of_call(return_address) {
                 Some(found) => frames.push(found),
                 None => break,

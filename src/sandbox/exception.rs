@@ -19,6 +19,7 @@
 
 use super::fiber::{contain, inner_of};
 use super::instance::Inner;
+use super::signals;
 use super::trap::{Exception, Reason};
 use crate::layout::{EXCEPTION_KIND, FIRST_OBJECT, OBJECT_HEADER_BYTES, header};
 use std::arch::asm;
@@ -72,7 +73,8 @@ impl Inner {
     /// The handler that an exception thrown by the guest's last call of a built-in comes to.
     fn handler(&self) -> Option<Handler> {
         let module = self.linked.module();
-        let stack = self.frames_range();
+        // SAFETY: a guest's call runs on this thread, being what called the built-in; its instance is alive.
+        let stack = unsafe { (*signals::running_instance()).frames_range() };
         let mut frame = self.read_header(header::EXIT_FRAME) as usize;
         loop {
             assert!(
@@ -99,7 +101,7 @@ impl Inner {
                 });
             }
             if !module.is_code(return_address) {
-                // The entry trampoline was called by the host.
+                // The entry trampoline was called by the host; or the function by another instance, which knows other tags.
                 return None;
             }
             assert!(caller > frame, "frames follow each other");

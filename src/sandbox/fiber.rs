@@ -13,6 +13,7 @@
 
 use super::host_function::{Caller, Stop};
 use super::instance::{Inner, Place};
+use super::signals;
 use super::stack::FiberStack;
 use super::trap::Reason;
 use crate::layout::header;
@@ -43,26 +44,29 @@ pub struct Fiber {
 /// `extern "C" fn(vmctx, code, values)`: an entry trampoline of compiled code.
 pub type Trampoline = unsafe extern "C" fn(*mut u8, *const u8, *mut u64);
 
+/// How a function is entered.
+#[derive(Clone, Copy)]
+pub struct Entry {
+    pub trampoline: Trampoline,
+    pub code: *const u8,
+    pub vmctx: *mut u8,
+}
+
 impl Fiber {
     /// Prepares a call of the function at `code` through `trampoline`; nothing runs yet.
     ///
     /// # Safety
-    /// `inner` outlives the fiber; trampoline, code and `Inner::values` belong to one function of its module; the
-    /// stack limit of its header lies in `stack` with the host's reserve below.
-    pub unsafe fn new(
-        stack: FiberStack,
-        inner: NonNull<Inner>,
-        trampoline: Trampoline,
-        code: *const u8,
-    ) -> Fiber {
+    /// `inner`, and the instance that the entry's vmctx is of, outlive the fiber; the entry and `Inner::values` belong to one
+    /// function; while the fiber runs, the stack limit in the headers of all instances it can reach lies in `stack` with the
+    /// host's reserve below.
+    pub unsafe fn new(stack: FiberStack, inner: NonNull<Inner>, entry: Entry) -> Fiber {
         let coroutine = Coroutine::with_stack(stack, move |yielder: &FiberYielder, ()| {
             // SAFETY: `inner` outlives the fiber (the caller's promise); no reference into it is live while
             // the guest runs, only the raw pointer. The trampoline is called as it was compiled.
             unsafe {
                 (*inner.as_ptr()).yielder = yielder;
-                let vmctx = (*inner.as_ptr()).vmctx();
                 let values = (*inner.as_ptr()).values.as_mut_ptr();
-                trampoline(vmctx, code, values);
+                (entry.trampoline)(entry.vmctx, entry.code, values);
             }
         });
         Fiber { coroutine }
@@ -87,25 +91,41 @@ impl Fiber {
     }
 }
 
-/// Suspends the fiber that runs `inner`. Returns when it is resumed.
+/// Suspends the fiber of a call that was begun in `inner`. Returns when it is resumed.
 ///
 /// # Safety
-/// Called on the fiber of `inner`, with no reference into `inner` live.
+/// Called on the fiber of `inner`, the instance that the call was begun in, with no reference into `inner` live.
 pub unsafe fn suspend(inner: *mut Inner, suspension: Suspension) {
     // SAFETY: the yielder was noted by this fiber's first frame, which is still below us on this stack.
     unsafe { (*(*inner).yielder).suspend(suspension) };
 }
 
+/// Notes that the call in progress is in the host, called by code of `inner`; answers the instance that the call was begun in.
+///
+/// # Safety
+/// On the fiber of a call that has come to `inner`, which is not necessarily where it was begun.
+unsafe fn in_host(inner: *mut Inner) -> *mut Inner {
+    let call = signals::running_instance();
+    debug_assert!(!call.is_null());
+    // SAFETY: both instances are alive: this is the fiber of one, and code of the other called the host.
+    unsafe {
+        let frame = (*inner).read_header(header::EXIT_FRAME) as usize;
+        (*call).place = Place::HostCall { frame };
+    }
+    call
+}
+
 /// Ends the guest from one of its host calls.
 ///
 /// # Safety
-/// As for [`suspend`]; and nothing on the stack needs dropping.
+/// On the fiber of a call that has come to `inner`, with no reference into that or into the instance of the call live; and nothing
+/// on the stack needs dropping.
 pub unsafe fn stop(inner: *mut Inner, reason: Reason) -> ! {
     // SAFETY: we are on the fiber, so the instance's owner waits in `resume` and does not look at it.
     unsafe {
-        (*inner).stop = Some(reason);
-        (*inner).place = Place::HostCall;
-        suspend(inner, Suspension::Stopped);
+        let call = in_host(inner);
+        (*call).stop = Some(reason);
+        suspend(call, Suspension::Stopped);
     }
     unreachable!("a stopped fiber is never resumed")
 }
@@ -115,21 +135,21 @@ pub fn suspend_blocked(inner: NonNull<Inner>) {
     // SAFETY: `inner` comes from a `Caller`, which exists only while its instance executes a host call on its fiber; the
     // caller's exclusive borrow shows that no reference into the instance is live.
     unsafe {
-        (*inner.as_ptr()).place = Place::HostCall;
-        suspend(inner.as_ptr(), Suspension::Blocked);
+        let call = in_host(inner.as_ptr());
+        suspend(call, Suspension::Blocked);
     }
 }
 
 /// Suspends a guest whose time slice ended while it was in the host, on its way back or between two parts of long work.
 ///
 /// # Safety
-/// As for [`suspend`].
+/// As for [`stop`].
 pub unsafe fn yield_if_preempted(inner: *mut Inner) {
-    // SAFETY: the flag is atomic and shared only with the signal handler of this thread.
+    let call = signals::running_instance();
+    // SAFETY: the flag is atomic and shared only with the signal handler of this thread; the running instance is alive.
     unsafe {
-        if (*inner).preempt_pending.swap(false, Ordering::Relaxed) {
-            (*inner).place = Place::HostCall;
-            suspend(inner, Suspension::Preempted);
+        if (*call).preempt_pending.swap(false, Ordering::Relaxed) {
+            suspend(in_host(inner), Suspension::Preempted);
         }
     }
 }
@@ -169,7 +189,7 @@ pub unsafe extern "C" fn host_call(vmctx: *mut u8, import: u32, values: *mut u64
                 (import.function)(&mut caller, values)?;
                 if let Some(results) = &import.results {
                     assert!(
-                        (*inner).linked.module().are_references(results, values),
+                        (*inner).are_references(results, values),
                         "a host function returned a reference that is none of the module's"
                     );
                 }

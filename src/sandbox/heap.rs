@@ -57,7 +57,7 @@ impl Inner {
     fn grow_heap(&mut self, end: u64) -> Result<(), Reason> {
         const PAGE: u64 = PAGE_BYTES as u64;
         let index = self.heap_index();
-        let length = self.memory_length(index);
+        let length = self.own_memory_length(index);
         let others_bytes = self.memory_bytes() - length;
         let room = self.limits.memory_bytes.saturating_sub(others_bytes);
         let room = room.min(self.heap().memory.reserved_bytes) / PAGE * PAGE;
@@ -82,7 +82,7 @@ impl Inner {
     /// Bytes of the heap that are accessible.
     pub fn heap_length(&self) -> u64 {
         match self.linked.module().shared.info.layout.heap {
-            Some(_) => self.memory_length(self.heap_index()),
+            Some(_) => self.own_memory_length(self.heap_index()),
             None => 0,
         }
     }

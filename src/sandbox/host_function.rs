@@ -232,8 +232,8 @@ impl Caller<'_> {
 
     /// Time on the processor of the call in progress, up to now.
     pub fn cpu_time(&self) -> std::time::Duration {
-        // SAFETY: as in `data_and_memory_of`; the fields read are plain numbers.
-        unsafe { (*self.inner.as_ptr()).cpu_time_in_call() }
+        // SAFETY: a host function runs on the fiber of a call, whose instance is alive; the fields read are plain numbers.
+        unsafe { (*super::signals::running_instance()).cpu_time_in_call() }
     }
 
     /// Gives the thread back until the embedder resumes the instance.

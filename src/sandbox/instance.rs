@@ -7,6 +7,7 @@
 use super::atomic::AtomicWait;
 use super::engine::Engine;
 use super::fiber::{self, Fiber, FiberYielder};
+use super::links::Links;
 use super::module::{Linked, Module};
 use super::os::{self, Access};
 use super::signals::Fault;
@@ -49,8 +50,8 @@ impl Default for Limits {
 pub(crate) enum Place {
     /// In compiled code.
     Code { pc: usize, frame: usize },
-    /// In the host, called by the stub whose frame the header names.
-    HostCall,
+    /// In the host, called by the stub of this frame.
+    HostCall { frame: usize },
 }
 
 /// What an instance is restored from and reset to; made by the snapshot side.
@@ -117,10 +118,14 @@ impl Origin {
 pub(crate) struct Inner {
     pub slot: Slot,
     pub linked: Linked,
+    /// Present in instances of a store.
+    pub links: Option<Box<Links>>,
     pub limits: Limits,
     data: Box<dyn Any>,
     pub values: Vec<u64>,
     pub yielder: *const FiberYielder,
+    /// The lowest value that the stack pointer of the call in progress may take in guest code.
+    pub stack_limit: usize,
     pub preempt_pending: AtomicBool,
     pub resumed_at_ns: u64,
     pub cpu_ns: u64,
@@ -192,7 +197,7 @@ impl Inner {
 
     /// Where the frames of the call in progress may lie: two words can be read at any of these addresses.
     pub fn frames_range(&self) -> std::ops::Range<usize> {
-        let limit = self.read_header(header::STACK_LIMIT) as usize;
+        let limit = self.stack_limit;
         let guest_bytes = self
             .limits
             .stack_bytes
@@ -231,14 +236,20 @@ impl Inner {
         unsafe { &mut *self.vmctx().add(offset as usize).cast::<u64>() }
     }
 
+    /// As [`Inner::word`], to look at.
+    pub fn read_word(&self, offset: u32) -> u64 {
+        // SAFETY: as in `word`.
+        unsafe { self.vmctx().add(offset as usize).cast::<u64>().read() }
+    }
+
     /// Where a memory lies; the object heap has the index after the last.
-    fn memory_layout(&self, memory: usize) -> MemoryLayout {
+    pub(super) fn memory_layout(&self, memory: usize) -> MemoryLayout {
         let layout = &self.linked.module().shared.info.layout;
         *layout.regions().nth(memory).expect("a memory or the heap")
     }
 
-    /// Current length of a linear memory, or of the object heap.
-    pub fn memory_length(&self, memory: usize) -> u64 {
+    /// Current length of a linear memory of this instance's own, or of the object heap; 0 for an imported memory.
+    pub fn own_memory_length(&self, memory: usize) -> u64 {
         let layout = self.memory_layout(memory);
         // SAFETY: the word lies in the header or in the state, by the layout, which is checked when the artifact is read;
         // both are accessible while the instance lives.
@@ -260,13 +271,15 @@ impl Inner {
         }
     }
 
-    /// Current length of all linear memories and of the object heap together.
+    /// Current length of all linear memories of its own and of the object heap together.
     pub fn memory_bytes(&self) -> u64 {
         let regions = self.linked.module().shared.info.layout.regions().count();
-        (0..regions).map(|memory| self.memory_length(memory)).sum()
+        (0..regions)
+            .map(|memory| self.own_memory_length(memory))
+            .sum()
     }
 
-    pub fn memory_base(&self, memory: usize) -> *mut u8 {
+    pub fn own_memory_base(&self, memory: usize) -> *mut u8 {
         let start = self.memory_layout(memory).start;
         self.vmctx().wrapping_add(start as usize)
     }
@@ -286,8 +299,8 @@ impl Inner {
         }
     }
 
-    /// A table's entries.
-    pub fn table(&mut self, index: usize) -> &mut [u64] {
+    /// The entries of a table of this instance's own.
+    pub fn own_table(&mut self, index: usize) -> &mut [u64] {
         let layout = self.linked.module().shared.info.layout.tables[index];
         let length = (*self.word(layout.length_offset)).min(layout.capacity.into()) as usize;
         // SAFETY: the layout has room for `capacity` entries there, in the accessible state.
@@ -323,10 +336,10 @@ impl Inner {
         unsafe { self.vmctx().add(flag).write(1) }
     }
 
-    /// memory.grow: the previous length in pages, or `None` when it may not.
-    pub fn memory_grow(&mut self, memory: usize, delta_pages: u64) -> Option<u64> {
+    /// memory.grow, of a memory of this instance's own: the previous length in pages, or `None` when it may not.
+    pub fn own_memory_grow(&mut self, memory: usize, delta_pages: u64) -> Option<u64> {
         let ty = self.linked.module().shared.info.memories[memory];
-        let old_bytes = self.memory_length(memory);
+        let old_bytes = self.own_memory_length(memory);
         let old_pages = old_bytes / ty.page_bytes();
         let new_pages = old_pages.checked_add(delta_pages)?;
         if new_pages > ty.pages_max() {
@@ -351,8 +364,8 @@ impl Inner {
     /// Lengthens a memory to `bytes`, which its reservation has room for; the new part reads as zero.
     pub(super) fn set_memory_length(&mut self, memory: usize, bytes: u64) -> std::io::Result<()> {
         debug_assert!(bytes <= self.memory_layout(memory).reserved_bytes);
-        let base = self.memory_base(memory);
-        let accessible = (self.memory_length(memory) as usize).next_multiple_of(PAGE_BYTES);
+        let base = self.own_memory_base(memory);
+        let accessible = (self.own_memory_length(memory) as usize).next_multiple_of(PAGE_BYTES);
         let wanted = (bytes as usize).next_multiple_of(PAGE_BYTES);
         if wanted > accessible {
             let start = base as usize - self.slot.start() as usize;
@@ -363,18 +376,18 @@ impl Inner {
                 os::protect(base.add(accessible), wanted - accessible, Access::ReadWrite)?;
             }
         }
-        if bytes > self.memory_length(memory) {
+        if bytes > self.own_memory_length(memory) {
             self.note_memory_length(memory, bytes);
             self.peak_memory_bytes = self.peak_memory_bytes.max(self.memory_bytes());
         }
         Ok(())
     }
 
-    /// table.grow: the previous length, or `None` when it may not.
-    pub fn table_grow(&mut self, index: usize, delta: u64, entry: u64) -> Option<u64> {
+    /// table.grow, of a table of this instance's own: the previous length, or `None` when it may not.
+    pub fn own_table_grow(&mut self, index: usize, delta: u64, entry: u64) -> Option<u64> {
         let layout = self.linked.module().shared.info.layout.tables[index];
         let ty = self.linked.module().shared.info.tables[index];
-        let old = self.table(index).len() as u64;
+        let old = self.own_table(index).len() as u64;
         let new = old.checked_add(delta)?;
         let addressable = if ty.index64 {
             u64::MAX
@@ -393,7 +406,7 @@ impl Inner {
             return None;
         }
         *self.word(layout.length_offset) = new;
-        self.table(index)[old as usize..].fill(entry);
+        self.own_table(index)[old as usize..].fill(entry);
         Some(old)
     }
 
@@ -444,7 +457,7 @@ impl Inner {
         }
         match info.elements[segment].elements[index][..] {
             // What nearly every element is: a guest can ask for many at once, and the thread waits.
-            [ConstantInstruction::RefFunc(function)] => Ok(module.reference(function)),
+            [ConstantInstruction::RefFunc(function)] => Ok(self.reference(function)),
             ref expression => Ok(self.evaluate(expression)?[0]),
         }
     }
@@ -465,17 +478,19 @@ impl Instance {
         let inner = Box::new(Inner {
             slot,
             linked: linked.clone(),
+            links: None,
             limits,
             data,
             values: Vec::new(),
             yielder: null(),
+            stack_limit: 0,
             preempt_pending: AtomicBool::new(false),
             resumed_at_ns: 0,
             cpu_ns: 0,
             stop: None,
             atomic_wait: None,
             fault: None,
-            place: Place::HostCall,
+            place: Place::HostCall { frame: 0 },
             peak_memory_bytes: memories.iter().sum(),
             refused: None,
             image_lost: false,
@@ -512,6 +527,7 @@ impl Instance {
         inner.write_header(header::MEMORY_LENGTH, memory_bytes);
         inner.write_header(header::HOST_CALL, fiber::host_call as *const () as u64);
         inner.write_header(header::BUILTINS, super::builtins::TABLE.as_ptr() as u64);
+        inner.write_store_header();
     }
 
     pub(crate) fn inner(&self) -> &Inner {
@@ -569,13 +585,8 @@ impl Instance {
         let ExportKind::Global(index) = info.export(name)? else {
             return None;
         };
-        let offset = info.layout.globals[index as usize];
-        let words = info.globals[index as usize].value.words() as u32;
-        Some(
-            (0..words)
-                .map(|word| *inner.word(offset + word * 8))
-                .collect(),
-        )
+        let words = info.globals[index as usize].value.words();
+        Some(inner.global_mut(index as usize)[..words].to_vec())
     }
 
     /// A limit that the guest ran into and may not have noticed: growing failed, as the specification allows.

@@ -43,6 +43,16 @@ impl fmt::Display for InstantiateError {
 
 impl std::error::Error for InstantiateError {}
 
+impl From<Reason> for InstantiateError {
+    fn from(reason: Reason) -> InstantiateError {
+        match reason {
+            Reason::Trap(kind) => InstantiateError::Trap(kind),
+            Reason::Limit(limit) => InstantiateError::Limit(limit),
+            other => InstantiateError::System(io::Error::other(other.to_string())),
+        }
+    }
+}
+
 impl From<SlotError> for InstantiateError {
     fn from(error: SlotError) -> InstantiateError {
         match error {
@@ -55,18 +65,43 @@ impl From<SlotError> for InstantiateError {
 impl Instance {
     /// Makes an instance in a fresh slot: globals, tables, memory and active segments. The start function, if there
     /// is one, is for the caller to run ([`Module::start_function`](super::Module::start_function)).
+    ///
+    /// # Panics
+    /// When the module is compiled to be linked: see [`Store`](super::Store).
     pub fn new(
+        linked: &Linked,
+        limits: Limits,
+        data: Box<dyn Any>,
+    ) -> Result<Instance, InstantiateError> {
+        let info = linked.module().info();
+        assert!(!info.is_linkable(), "a linkable module needs a store");
+        let mut instance = Instance::allocate(linked, limits, data)?;
+        instance
+            .inner_mut()
+            .initialise()
+            .map_err(InstantiateError::from)?;
+        Ok(instance)
+    }
+
+    /// Makes an instance whose state is still zero, and whose memories have their initial length.
+    pub(super) fn allocate(
         linked: &Linked,
         limits: Limits,
         data: Box<dyn Any>,
     ) -> Result<Instance, InstantiateError> {
         let module = linked.module();
         let info = module.info();
-        // The object heap begins empty.
+        // The object heap begins empty; what is imported has its length elsewhere.
         let memories: Vec<u64> = info
             .memories
             .iter()
-            .map(|memory| memory.minimum_bytes())
+            .enumerate()
+            .map(
+                |(index, memory)| match index < info.imported_memories as usize {
+                    true => 0,
+                    false => memory.minimum_bytes(),
+                },
+            )
             .chain(info.layout.heap.map(|_| 0))
             .collect();
         // The layout has room for all, which is 4 GiB at most.
@@ -80,6 +115,7 @@ impl Instance {
         if let Some(table) = info
             .tables
             .iter()
+            .skip(info.imported_tables as usize)
             .find(|table| table.limits.minimum > limits.table_elements)
         {
             return Err(InstantiateError::Limit(Limit::Table {
@@ -105,14 +141,6 @@ impl Instance {
         for (memory, bytes) in memories.into_iter().enumerate().skip(1) {
             instance.inner_mut().note_memory_length(memory, bytes);
         }
-        instance
-            .inner_mut()
-            .initialise()
-            .map_err(|reason| match reason {
-                Reason::Trap(kind) => InstantiateError::Trap(kind),
-                Reason::Limit(limit) => InstantiateError::Limit(limit),
-                other => InstantiateError::System(io::Error::other(other.to_string())),
-            })?;
         Ok(instance)
     }
 }
@@ -140,7 +168,8 @@ pub(crate) fn accessible_parts<'a>(
 }
 
 impl Inner {
-    fn initialise(&mut self) -> Result<(), Reason> {
+    /// Gives globals and tables their initial values and applies the active segments.
+    pub(super) fn initialise(&mut self) -> Result<(), Reason> {
         let module = self.linked.module().clone();
         let info = module.info();
         for (index, initializer) in info.global_initializers.iter().enumerate() {
@@ -152,9 +181,10 @@ impl Inner {
                 *self.word(offset + 8) = value[1];
             }
         }
-        for (index, table) in info.tables.iter().enumerate() {
+        let imported_tables = info.imported_tables as usize;
+        for (index, table) in info.tables.iter().enumerate().skip(imported_tables) {
             *self.word(info.layout.tables[index].length_offset) = table.limits.minimum;
-            if let Some(Some(initializer)) = info.table_initializers.get(index) {
+            if let Some(initializer) = &info.table_initializers[index - imported_tables] {
                 let entry = self.evaluate(initializer)?[0];
                 self.table(index).fill(entry);
             }
@@ -210,15 +240,17 @@ impl Inner {
                     [value as u64, (value >> 64) as u64]
                 }
                 ConstantInstruction::RefNull => [NULL_REFERENCE, 0],
-                ConstantInstruction::RefFunc(function) => [module.reference(function), 0],
+                ConstantInstruction::RefFunc(function) => [self.reference(function), 0],
                 ConstantInstruction::GlobalGet(global) => {
-                    let offset = info.layout.globals[global as usize];
-                    let low = *self.word(offset);
-                    match info.globals[global as usize].value {
-                        ValueType::V128 => [low, *self.word(offset + 8)],
+                    match (
+                        info.globals[global as usize].value,
+                        self.global_mut(global as usize),
+                    ) {
+                        (ValueType::V128, [low, high]) => [*low, *high],
                         // Also where it is the offset of a segment, it is an unsigned number.
-                        ValueType::I32 => [u64::from(low as u32), 0],
-                        _ => [low, 0],
+                        (ValueType::I32, [low, ..]) => [u64::from(*low as u32), 0],
+                        (_, [low, ..]) => [*low, 0],
+                        (_, []) => unreachable!("a global has a word"),
                     }
                 }
                 ConstantInstruction::RefI31 => [u64::from((pop()[0] as u32) << 1) | I31_BIT, 0],

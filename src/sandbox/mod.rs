@@ -15,11 +15,14 @@ mod heap;
 mod host_function;
 mod instance;
 mod instantiate;
+mod links;
 mod module;
 pub(crate) mod os;
 mod signals;
 mod slots;
 mod stack;
+mod store;
+mod store_types;
 mod trap;
 mod typed;
 
@@ -30,11 +33,12 @@ pub(crate) use exact_faults::ExactFaults;
 pub use host_function::{
     Caller, HostFunction, HostResult, HostValue, Imports, IntoHostFunction, Stop,
 };
+pub(crate) use instance::{Inner, Origin, Part, Settled};
 pub use instance::{Instance, Limits};
-pub(crate) use instance::{Origin, Part, Settled};
 pub use instantiate::InstantiateError;
 pub(crate) use instantiate::accessible_parts;
 pub use module::{Callable, CheckedArtifact, LinkError, Linked, LoadError, Module, Unresolved};
 pub(crate) use slots::SlotError;
+pub use store::{Export, InstanceId, Store, StoreError, StoreImports};
 pub use trap::{Exception, Frame, Limit, Reason, Trap, TrapKind};
 pub use typed::{Parameters, Results, TypedError, TypedFunction};

@@ -170,6 +170,14 @@ impl Module {
     /// Resolves every import.
     pub fn link(&self, imports: &Imports) -> Result<Linked, LinkError> {
         let info = &self.shared.info;
+        if info.is_linkable() {
+            return Err(LinkError {
+                problems: vec![Unresolved {
+                    import: "the module".to_owned(),
+                    problem: "is compiled to be linked: instantiate it in a store".to_owned(),
+                }],
+            });
+        }
         let mut functions = Vec::new();
         let mut problems = Vec::new();
         for import in &info.imports {
@@ -183,17 +191,7 @@ impl Module {
             let wanted = info.signature(type_index);
             let problem = match imports.get(&import.module, &import.name) {
                 Some((ty, function)) if ty == wanted => {
-                    let words =
-                        |types: &[ValueType]| types.iter().map(|ty| ty.words()).sum::<usize>();
-                    functions.push(ResolvedImport {
-                        function: function.clone(),
-                        words: words(&ty.parameters).max(words(&ty.results)),
-                        results: ty
-                            .results
-                            .iter()
-                            .any(|ty| matches!(ty, ValueType::Reference(_)))
-                            .then(|| ty.results.clone()),
-                    });
+                    functions.push(ResolvedImport::new(ty, function));
                     continue;
                 }
                 Some((ty, _)) => format!("has type {ty}, imported as {wanted}"),
@@ -231,36 +229,48 @@ impl Module {
     /// Whether every word that guest code would take for a reference is one, of its type: guests jump to what a function
     /// reference says, and rely on what a type says of null.
     pub(crate) fn are_references(&self, types: &[ValueType], words: &[u64]) -> bool {
+        self.are_references_to(types, words, &|word, of| {
+            let info = &self.shared.info;
+            let mut functions = 0..info.functions.len() as u32;
+            of.is_none_or(|of| info.is_subtype_id((word >> 32) as u32, of))
+                && functions.any(|function| self.reference(function) == word)
+        })
+    }
+
+    /// The same, given how to tell references to functions: all, or those of a type.
+    pub(crate) fn are_references_to(
+        &self,
+        types: &[ValueType],
+        words: &[u64],
+        functions: &dyn Fn(u64, Option<u32>) -> bool,
+    ) -> bool {
         let mut at = 0;
         types.iter().all(|ty| {
             let word = words[at];
             at += ty.words();
             match ty {
-                ValueType::Reference(ty) => self.is_reference(*ty, word),
+                ValueType::Reference(ty) => self.is_reference(*ty, word, functions),
                 _ => true,
             }
         })
     }
 
-    fn is_reference(&self, ty: ReferenceType, word: u64) -> bool {
+    fn is_reference(
+        &self,
+        ty: ReferenceType,
+        word: u64,
+        functions: &dyn Fn(u64, Option<u32>) -> bool,
+    ) -> bool {
         if word == NULL_REFERENCE {
             return ty.nullable;
         }
-        let refers = |subtype: &dyn Fn(u32) -> bool| {
-            let functions = 0..self.shared.info.functions.len() as u32;
-            subtype((word >> 32) as u32)
-                && functions
-                    .into_iter()
-                    .any(|function| self.reference(function) == word)
-        };
         let info = &self.shared.info;
         let is_number = |word: u64| word & I31_BIT != 0 && word <= u64::from(u32::MAX);
         match ty.heap {
-            HeapType::Func => refers(&|_| true),
+            HeapType::Func => functions(word, None),
             HeapType::Concrete(index) => {
                 let types = &info.types[index as usize].composite;
-                matches!(types, CompositeType::Function(_))
-                    && refers(&|id| info.is_subtype_id(id, index))
+                matches!(types, CompositeType::Function(_)) && functions(word, Some(index))
             }
             // Without objects, an external reference is any word of the host's.
             HeapType::Extern if info.layout.heap.is_none() => true,
@@ -272,6 +282,12 @@ impl Module {
             // Objects of the guest are its own.
             _ => false,
         }
+    }
+
+    /// Where a function's code, or an import's stub, begins.
+    pub(crate) fn code_of(&self, function: u32) -> usize {
+        let function = &self.shared.info.functions[function as usize];
+        self.shared.text.base() + function.code_offset as usize
     }
 
     /// The machine code of a function and the trampoline for its type.
@@ -367,6 +383,31 @@ pub(crate) struct ResolvedImport {
     pub results: Option<Vec<ValueType>>,
 }
 
+impl ResolvedImport {
+    pub fn new(ty: &FunctionType, function: &HostFunction) -> ResolvedImport {
+        let words = |types: &[ValueType]| types.iter().map(|ty| ty.words()).sum::<usize>();
+        let is_reference = |ty: &ValueType| matches!(ty, ValueType::Reference(_));
+        ResolvedImport {
+            function: function.clone(),
+            words: words(&ty.parameters).max(words(&ty.results)),
+            results: ty
+                .results
+                .iter()
+                .any(is_reference)
+                .then(|| ty.results.clone()),
+        }
+    }
+
+    /// What stands for an import that is a function of another instance: such are called directly.
+    pub fn of_instance() -> ResolvedImport {
+        ResolvedImport {
+            function: Rc::new(|_, _| unreachable!("a function of an instance is called directly")),
+            words: 0,
+            results: None,
+        }
+    }
+}
+
 /// A module with its imports resolved: what instances are made of. Clones share it.
 #[derive(Clone)]
 pub struct Linked {
@@ -375,6 +416,13 @@ pub struct Linked {
 }
 
 impl Linked {
+    pub(crate) fn new(module: &Module, imports: Vec<ResolvedImport>) -> Linked {
+        Linked {
+            module: module.clone(),
+            imports: imports.into(),
+        }
+    }
+
     pub fn module(&self) -> &Module {
         &self.module
     }

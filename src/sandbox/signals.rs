@@ -8,6 +8,7 @@ use super::code;
 use super::fiber::{self, Suspension};
 use super::instance::{Inner, Place};
 use super::os;
+use crate::layout::header;
 use std::cell::{Cell, RefCell};
 use std::io;
 use std::ptr::null_mut;
@@ -106,6 +107,11 @@ pub fn leave() {
 /// Whether this thread is on a guest's fiber.
 pub fn running() -> bool {
     !RUNNING.get().is_null()
+}
+
+/// The instance whose call this thread is on the fiber of, or null.
+pub fn running_instance() -> *mut Inner {
+    RUNNING.get()
 }
 
 fn start_timer() {
@@ -211,18 +217,19 @@ extern "C" fn on_fault(
         };
         // Host functions touch guest memory too, within its bounds; what can still fail there is the file behind it.
         let guest_memory_lost =
-            !inner.is_null() && signal == libc::SIGBUS && (*inner).contains(address);
+            !inner.is_null() && signal == libc::SIGBUS && (*inner).reaches(address);
         if !inner.is_null() && (in_code || guest_memory_lost) {
-            let frame = registers[libc::REG_RBP as usize] as usize;
             (*inner).fault = Some(Fault {
                 signal,
                 pc,
                 address,
             });
             (*inner).place = if in_code {
+                let frame = registers[libc::REG_RBP as usize] as usize;
                 Place::Code { pc, frame }
             } else {
-                Place::HostCall
+                let frame = (*inner).read_header(header::EXIT_FRAME) as usize;
+                Place::HostCall { frame }
             };
             // A copy in the host may have run backwards; functions begin with the direction flag clear.
             registers[libc::REG_EFL as usize] &= !DIRECTION_FLAG;

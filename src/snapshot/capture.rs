@@ -3,6 +3,7 @@
 use super::image::{
     COVERED_TAIL_BYTES, Description, FrozenMemory, Image, ImageError, is_zero, pages_not_zero,
 };
+use super::linked;
 use crate::layout::{HEADER_BYTES, PAGE_BYTES};
 use crate::sandbox::{Instance, accessible_parts};
 use std::fs::File;
@@ -32,10 +33,11 @@ impl Image {
         }
         instance.wake();
         let inner = instance.inner();
+        let mut linked_state = linked::LinkedState::of(inner)?;
         let module = inner.linked.module();
         let info = module.info();
         let lengths: Vec<u64> = (0..info.layout.regions().count())
-            .map(|memory| inner.memory_length(memory))
+            .map(|memory| inner.own_memory_length(memory))
             .collect();
         let mut parts = Vec::new();
         let mut kept = Vec::new();
@@ -70,6 +72,12 @@ impl Image {
                 },
             })
             .collect();
+        // The state is in the first part; that of an instance of a store is kept in other words.
+        if let Some(state) = &mut linked_state {
+            let first = parts[0];
+            let (bytes, memory) = first.split_at(info.layout.memory_offset as usize);
+            parts.splice(..1, [state.relocatable(bytes, inner), memory]);
+        }
         let contents_bytes: usize = parts.iter().map(|part| part.len()).sum();
         let memory_bytes = lengths.iter().sum();
         let description = Description {

@@ -54,6 +54,8 @@ pub enum ImageError {
     OtherArtifact,
     /// The instance is executing a call.
     InCall,
+    /// The instance is one of a store, and has made objects.
+    HasObjects,
     Io(io::Error),
 }
 
@@ -72,6 +74,9 @@ impl fmt::Display for ImageError {
                 f.write_str("the image belongs to another artifact: make it again")
             }
             ImageError::InCall => f.write_str("an instance cannot be frozen during a call"),
+            ImageError::HasObjects => {
+                f.write_str("an instance of a store that has made objects cannot be frozen")
+            }
             ImageError::Io(error) => write!(f, "the image file cannot be used: {error}"),
         }
     }
@@ -264,6 +269,8 @@ fn parts(info: &ModuleInfo, description: &Description, contents: &[u8]) -> Optio
     let mut lengths = Vec::with_capacity(memories.len());
     for (index, (memory, layout)) in memories.iter().zip(info.layout.regions()).enumerate() {
         let (minimum_bytes, page_bytes) = match info.memories.get(index) {
+            // An imported memory is another instance's.
+            Some(ty) if index < info.imported_memories as usize => (0, ty.page_bytes()),
             Some(ty) => (ty.minimum_bytes(), ty.page_bytes()),
             None => (0, PAGE_BYTES as u64),
         };
@@ -450,6 +457,7 @@ mod tests {
                 0,
                 &[request(1), request(2)],
                 ObjectRequest::default(),
+                None,
             )
             .unwrap(),
             ..ModuleInfo::default()

@@ -8,6 +8,7 @@
 mod capture;
 mod checked;
 mod image;
+mod linked;
 mod reset;
 mod restore;
 mod working_set;

@@ -180,7 +180,7 @@ impl Instance {
             return Err(ResetError::System(io::Error::from_raw_os_error(libc::EIO)));
         }
         for (memory, bytes) in origin.memories.iter().enumerate() {
-            let length = inner.memory_length(memory);
+            let length = inner.own_memory_length(memory);
             if length == *bytes {
                 continue;
             }
@@ -191,7 +191,7 @@ impl Instance {
             if grown > 0 {
                 // SAFETY: the part of this slot's memory that the guest grew; both callers made sure that no call is in progress.
                 unsafe {
-                    let at = inner.memory_base(memory).add(from);
+                    let at = inner.own_memory_base(memory).add(from);
                     os::map_anonymous(at, grown, Access::None)
                 }
                 .map_err(ResetError::System)?;

@@ -3,7 +3,7 @@
 use super::image::Image;
 use super::reset::held_bytes;
 use crate::sandbox::os::{self, Access};
-use crate::sandbox::{Instance, Limit, Limits, Part, SlotError};
+use crate::sandbox::{Instance, Limit, Limits, LinkError, Linked, Part, SlotError};
 use std::any::Any;
 use std::fmt;
 use std::fs::File;
@@ -16,6 +16,10 @@ pub enum RestoreError {
     NoSlot,
     /// The image's memory is larger than the instance may have.
     Limit(Limit),
+    /// What an instance of a store imported is not provided.
+    Link(LinkError),
+    /// What an instance of a store was linked with is not what it is to be linked with now.
+    Mismatch(&'static str),
     System(io::Error),
 }
 
@@ -24,6 +28,10 @@ impl fmt::Display for RestoreError {
         match self {
             RestoreError::NoSlot => f.write_str("all instance slots are in use"),
             RestoreError::Limit(limit) => write!(f, "{limit}"),
+            RestoreError::Link(error) => error.fmt(f),
+            RestoreError::Mismatch(what) => {
+                write!(f, "the image cannot be restored here: {what}")
+            }
             RestoreError::System(error) => write!(f, "the image cannot be mapped: {error}"),
         }
     }
@@ -44,15 +52,21 @@ impl Image {
     /// Makes an instance as it was captured, in a free slot.
     ///
     /// Costs one mapping of the file (one for each memory, if there are several) and the pages that calls are known to write, whatever the size of the memory.
+    ///
+    /// # Panics
+    /// When it is that of an instance of a store: see [`Image::restore_linked`].
     pub fn restore(&self, limits: Limits, data: Box<dyn Any>) -> Result<Instance, RestoreError> {
+        let info = self.linked.module().info();
+        assert!(!info.is_linkable(), "a linkable module needs a store");
         let (ahead, written) = (self.origin.ahead.borrow(), self.origin.written.borrow());
         let ahead = if ahead.is_empty() { &written } else { &ahead };
-        self.restore_with(limits, data, ahead)
+        self.restore_with(&self.linked, limits, data, ahead)
     }
 
-    /// Makes an instance, with these pages private already.
+    /// Makes an instance, of this or another link of the module, with these pages private already.
     pub(super) fn restore_with(
         &self,
+        linked: &Linked,
         limits: Limits,
         data: Box<dyn Any>,
         ahead: &[(u32, u32)],
@@ -65,7 +79,7 @@ impl Image {
                 wanted_bytes: memory_bytes,
             }));
         }
-        let module = self.linked.module();
+        let module = linked.module();
         let wide = module.info().layout.is_wide();
         let mut slot = module.shared.engine.shared.slots.take(wide)?;
         // What the last instance of the slot mapped goes with the mapping of the file, and here what reaches beyond: all that
@@ -82,7 +96,7 @@ impl Image {
         os::populate_writable(start, ahead);
         let mut instance = Instance::in_slot(
             slot,
-            &self.linked,
+            linked,
             limits,
             data,
             &origin.memories,

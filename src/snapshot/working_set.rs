@@ -261,7 +261,7 @@ impl Image {
         limits: crate::Limits,
         data: Box<dyn std::any::Any>,
     ) -> Result<Instance, RestoreError> {
-        let mut instance = self.restore_with(limits, data, &[])?;
+        let mut instance = self.restore_with(&self.linked, limits, data, &[])?;
         let start = instance.inner().slot.start() as usize;
         let ranges = self.origin.parts.iter();
         let ranges = ranges.map(|part| start + part.start..start + part.end());

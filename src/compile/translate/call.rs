@@ -1,5 +1,6 @@
 //! Calls, direct and through tables, and tail calls of both kinds.
 
+use super::link::Callee;
 use super::signature::guest_signature;
 use super::{Region, Translator};
 use crate::compile::info::HeapType;
@@ -32,6 +33,10 @@ pub(super) fn translate(t: &mut Translator, operator: &Operator<'_>) -> bool {
 
 impl Translator<'_> {
     fn call(&mut self, index: u32) {
+        if let Some(callee) = self.imported_function(index) {
+            let type_index = self.info.functions[index as usize].type_index;
+            return self.call_callee(type_index, callee);
+        }
         let parameters = self.info.function_type(index).parameters.len();
         let arguments = self.call_arguments(parameters);
         let function = self.function(index);
@@ -56,14 +61,17 @@ impl Translator<'_> {
 
     fn call_indirect(&mut self, type_index: u32, table: u32) {
         let index = self.pop();
-        let code = self.checked_callee(type_index, table, index);
-        self.call_code(type_index, code);
+        let callee = self.checked_callee(type_index, table, index);
+        self.call_callee(type_index, callee);
     }
 
-    /// Calls the function of this type at an address.
-    pub(super) fn call_code(&mut self, type_index: u32, code: Value) {
+    /// Calls a function of this type.
+    pub(super) fn call_callee(&mut self, type_index: u32, callee: Callee) {
+        let Callee { code, vmctx } = callee;
         let parameters = self.info.signature(type_index).parameters.len();
-        let arguments = self.call_arguments(parameters);
+        let own = self.vmctx_for_call();
+        let vmctx = vmctx.unwrap_or(own);
+        let arguments = self.arguments_after(vmctx, parameters);
         let signature = self.signature(type_index);
         match self.handler() {
             None => {
@@ -82,6 +90,10 @@ impl Translator<'_> {
 
     /// Calls a function in place of the current frame: its results are this function's.
     fn return_call(&mut self, index: u32) {
+        if let Some(callee) = self.imported_function(index) {
+            let type_index = self.info.functions[index as usize].type_index;
+            return self.return_call_callee(type_index, callee);
+        }
         let parameters = self.info.function_type(index).parameters.len();
         let arguments = self.tail_call_arguments(parameters);
         let function = self.function(index);
@@ -91,14 +103,16 @@ impl Translator<'_> {
 
     fn return_call_indirect(&mut self, type_index: u32, table: u32) {
         let index = self.pop();
-        let code = self.checked_callee(type_index, table, index);
-        self.return_call_code(type_index, code);
+        let callee = self.checked_callee(type_index, table, index);
+        self.return_call_callee(type_index, callee);
     }
 
-    /// Calls the function of this type at an address in place of the current frame.
-    pub(super) fn return_call_code(&mut self, type_index: u32, code: Value) {
+    /// Calls a function of this type in place of the current frame.
+    pub(super) fn return_call_callee(&mut self, type_index: u32, callee: Callee) {
+        let Callee { code, vmctx } = callee;
         let parameters = self.info.signature(type_index).parameters.len();
-        let arguments = self.tail_call_arguments(parameters);
+        let vmctx = vmctx.unwrap_or_else(|| self.vmctx());
+        let arguments = self.arguments_after(vmctx, parameters);
         let signature = self.signature(type_index);
         self.builder
             .ins()
@@ -106,13 +120,13 @@ impl Translator<'_> {
         self.reachable = false;
     }
 
-    /// The address of the function in a table's element, after checking that it is one of this type.
+    /// The function in a table's element, after checking that it is one of this type.
     ///
     /// The entry is loaded once: `code offset | signature id << 32`. A null reference has signature id 0, which is no
     /// type's, so one comparison tells both null and other types, also where there are subtypes, whose ids follow their
     /// supertype's; which of the two it was is found out in a cold block. Elements of a table whose type says what they
     /// are can only be null.
-    fn checked_callee(&mut self, type_index: u32, table: u32, index: Value) -> Value {
+    fn checked_callee(&mut self, type_index: u32, table: u32, index: Value) -> Callee {
         let address = self.table_entry_address(table, index);
         let flags = MemFlagsData::new()
             .with_aligned()
@@ -126,11 +140,11 @@ impl Translator<'_> {
                     .ins()
                     .trapz(entry, TrapKind::IndirectCallToNull.code());
             }
-            return self.code_of(entry);
+            return self.callee_of(entry);
         }
         let id = self.builder.ins().ushr_imm_u(entry, 32);
         let id = self.builder.ins().ireduce(types::I32, id);
-        let mismatch = self.is_no_subtype_id(id, type_index);
+        let mismatch = self.is_other_signature(id, type_index);
         let (wrong, right) = (self.builder.create_block(), self.builder.create_block());
         self.builder.ins().brif(mismatch, wrong, &[], right, &[]);
 
@@ -144,7 +158,7 @@ impl Translator<'_> {
 
         self.builder.switch_to_block(right);
         self.builder.seal_block(right);
-        self.code_of(entry)
+        self.callee_of(entry)
     }
 
     /// Whether what a reference refers to is always of the type of this index.
@@ -158,7 +172,15 @@ impl Translator<'_> {
         }
     }
 
-    /// Whether a signature id, an i32, is that of no subtype of the type of this index.
+    /// Whether the signature id of a reference to a function, an i32, is that of no subtype of the type of this index.
+    pub(super) fn is_other_signature(&mut self, id: Value, type_index: u32) -> Value {
+        match self.info.is_linkable() {
+            true => self.is_no_subtype_in_store(id, type_index),
+            false => self.is_no_subtype_id(id, type_index),
+        }
+    }
+
+    /// Whether a signature id of the module, an i32, is that of no subtype of the type of this index.
     pub(super) fn is_no_subtype_id(&mut self, id: Value, type_index: u32) -> Value {
         let first = i64::from(self.info.signature_ids[type_index as usize]);
         let count = i64::from(self.info.subtype_ids[type_index as usize]);
@@ -171,12 +193,18 @@ impl Translator<'_> {
             .icmp_imm_u(IntCC::UnsignedGreaterThanOrEqual, difference, count)
     }
 
-    /// The address of the function that a reference, not null, refers to.
-    pub(super) fn code_of(&mut self, reference: Value) -> Value {
+    /// The function that a reference, not null, refers to.
+    pub(super) fn callee_of(&mut self, reference: Value) -> Callee {
+        if self.info.is_linkable() {
+            return self.store_function(reference);
+        }
         let offset = self.builder.ins().ireduce(types::I32, reference);
         let offset = self.word(offset);
         let base = self.text_base();
-        self.builder.ins().iadd(base, offset)
+        Callee {
+            code: self.builder.ins().iadd(base, offset),
+            vmctx: None,
+        }
     }
 
     /// Takes a call's arguments from the stack; the vmctx goes first.

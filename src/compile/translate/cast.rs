@@ -110,7 +110,7 @@ impl Translator<'_> {
             HeapType::Concrete(index) if is_function(self.info, index) => {
                 let id = self.builder.ins().ushr_imm_u(reference, 32);
                 let id = self.builder.ins().ireduce(types::I32, id);
-                let other = self.is_no_subtype_id(id, index);
+                let other = self.is_other_signature(id, index);
                 self.builder.ins().brif(other, no, &[], yes, &[]);
             }
             // Without a heap, there is no object.

@@ -4,7 +4,7 @@
 //! reads or writes outside its own memory.
 
 use super::{Region, Translator};
-use crate::layout::{Builtin, GUARD_BYTES};
+use crate::layout::{Builtin, GUARD_BYTES, MEMORY_RESERVED_BYTES};
 use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::{InstBuilder, MemFlagsData, TrapCode, Type, Value, types};
 use wasmparser::{MemArg, Operator};
@@ -126,7 +126,12 @@ impl Translator<'_> {
         let index = self.word(index);
         let null = self.builder.ins().iconst(types::I64, 0);
         let end = memarg.offset.checked_add(bytes);
-        let Some(end) = end.filter(|end| *end <= layout.reserved_bytes) else {
+        let imported = self.imported_memory(memory);
+        let reserved_bytes = match imported {
+            Some(_) => MEMORY_RESERVED_BYTES,
+            None => layout.reserved_bytes,
+        };
+        let Some(end) = end.filter(|end| *end <= reserved_bytes) else {
             // Beyond all that the memory can grow to, whatever the index.
             return null;
         };
@@ -147,12 +152,16 @@ impl Translator<'_> {
             let sum_beyond = ins.icmp(IntCC::UnsignedGreaterThan, sum, length);
             self.builder.ins().bor(index_beyond, sum_beyond)
         };
-        let base = self.builder.ins().iadd(self.vmctx, index);
+        let (base, start) = match imported {
+            Some(base) => (base, 0),
+            None => (self.vmctx, layout.start),
+        };
+        let base = self.builder.ins().iadd(base, index);
         // The whole address is guarded, with nothing left to add: 0 must stay 0.
         let address = self
             .builder
             .ins()
-            .iadd_imm_s(base, (layout.start + memarg.offset) as i64);
+            .iadd_imm_s(base, (start + memarg.offset) as i64);
         self.builder
             .ins()
             .select_spectre_guard(beyond, null, address)
@@ -197,6 +206,9 @@ impl Translator<'_> {
 
     /// The current length of a linear memory in bytes.
     fn memory_length(&mut self, memory: u32) -> Value {
+        if let Some(length) = self.imported_memory_length(memory) {
+            return length;
+        }
         let offset = self.info.layout.memories[memory as usize].length_offset;
         let flags = self.trusted(Region::State);
         self.builder

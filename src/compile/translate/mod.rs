@@ -15,6 +15,7 @@ mod cast;
 mod control;
 mod convert;
 mod exception;
+mod link;
 mod memory;
 mod numeric;
 mod object;

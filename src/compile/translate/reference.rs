@@ -5,6 +5,7 @@
 
 use super::Translator;
 use super::cast::is_cast;
+use super::link::Callee;
 use crate::compile::info::{CompositeType, ModuleInfo};
 use crate::compile::trap::TrapKind;
 use crate::layout::{EXTERNALIZED, I31_BIT, INTERNALIZED, NULL_REFERENCE, function_reference};
@@ -70,12 +71,12 @@ pub(super) fn translate(t: &mut Translator, operator: &Operator<'_>) -> bool {
             t.pop();
         }
         Operator::CallRef { type_index } => {
-            let code = t.referred_callee();
-            t.call_code(*type_index, code);
+            let callee = t.referred_callee();
+            t.call_callee(*type_index, callee);
         }
         Operator::ReturnCallRef { type_index } => {
-            let code = t.referred_callee();
-            t.return_call_code(*type_index, code);
+            let callee = t.referred_callee();
+            t.return_call_callee(*type_index, callee);
         }
         Operator::RefEq => {
             let (first, second) = t.pop2();
@@ -176,16 +177,20 @@ impl Translator<'_> {
         self.push(result);
     }
 
-    /// The address of the function that the reference on the stack refers to.
-    fn referred_callee(&mut self) -> Value {
+    /// The function that the reference on the stack refers to.
+    fn referred_callee(&mut self) -> Callee {
         let reference = self.pop();
         self.trap_if_null(reference, TrapKind::NullFunctionReference);
-        self.code_of(reference)
+        self.callee_of(reference)
     }
 
     /// A reference to a function: its offset from the start of the text, which is known when the module is linked, and
     /// its signature.
     fn ref_func(&mut self, index: u32) {
+        if self.info.is_linkable() {
+            let reference = self.linked_reference(index);
+            return self.push(reference);
+        }
         let function = self.function(index);
         let address = self.builder.ins().func_addr(types::I64, function);
         let base = self.text_base();

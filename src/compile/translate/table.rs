@@ -70,12 +70,16 @@ impl Translator<'_> {
             .builder
             .ins()
             .ishl_imm_u(index, i64::from(TABLE_ENTRY_BYTES.trailing_zeros()));
-        let address = self.builder.ins().iadd(self.vmctx, scaled);
-        // The whole address is guarded, with nothing left to add: 0 must stay 0.
-        let address = self
-            .builder
-            .ins()
-            .iadd_imm_u(address, i64::from(layout.entries_offset));
+        let address = match self.imported_table(table) {
+            Some(entries) => self.builder.ins().iadd(entries, scaled),
+            None => {
+                let address = self.builder.ins().iadd(self.vmctx, scaled);
+                // The whole address is guarded, with nothing left to add: 0 must stay 0.
+                self.builder
+                    .ins()
+                    .iadd_imm_u(address, i64::from(layout.entries_offset))
+            }
+        };
         let null = self.builder.ins().iconst(types::I64, 0);
         self.builder
             .ins()
@@ -91,6 +95,9 @@ impl Translator<'_> {
 
     /// The length of a table as a word: a constant if it cannot grow.
     fn table_length(&mut self, table: u32) -> Value {
+        if let Some(length) = self.imported_table_length(table) {
+            return length;
+        }
         let layout = self.info.layout.tables[table as usize];
         if u64::from(layout.capacity) == self.info.tables[table as usize].limits.minimum {
             return self.number(layout.capacity);

@@ -1,7 +1,7 @@
 //! Locals, globals, constants and the parametric instructions.
 
+use super::Translator;
 use super::signature::clif_type;
-use super::{Region, Translator};
 use crate::compile::info::{ConstantInstruction, ValueType};
 use cranelift_codegen::ir::immediates::{Ieee32, Ieee64};
 use cranelift_codegen::ir::{InstBuilder, MemFlagsData, Value, types};
@@ -65,8 +65,12 @@ impl Translator<'_> {
 
     /// The one place that knows where a global lies: the base and offset of its bytes, and the flags of accesses.
     fn global_address(&mut self, index: u32) -> (Value, i32, MemFlagsData) {
+        let flags = self.trusted(self.global_region(index));
+        if let Some(address) = self.imported_global(index) {
+            return (address, 0, flags);
+        }
         let offset = self.info.layout.globals[index as usize] as i32;
-        (self.vmctx, offset, self.trusted(Region::Global(index)))
+        (self.vmctx, offset, flags)
     }
 
     fn global_get(&mut self, index: u32) {

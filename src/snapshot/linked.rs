@@ -1,0 +1,196 @@
+//! Images of instances of a store.
+//!
+//! A reference to a function says where the store keeps it, which is no matter of the instance alone. In an image it is
+//!
+//! ```text
+//!   function index | OWN << 32       a function of the instance's index space, imported ones included
+//!   store index    | FOREIGN << 32   any other: good in the store it was captured in, which the image names, and nowhere else
+//! ```
+//!
+//! The link words are another matter of the store: the image keeps in their place how long the imported memories and tables were, and
+//! they are written when the imports are given anew. What is imported is not part of the image.
+
+use super::capture::ImageReport;
+use super::image::{Image, ImageError};
+use super::restore::RestoreError;
+use crate::compile::info::{ModuleInfo, ValueType};
+use crate::layout::LinkLayout;
+use crate::sandbox::{Inner, InstanceId, Limits, Linked, Module, Store, StoreImports};
+use std::any::Any;
+use std::collections::HashMap;
+use std::fs::File;
+
+const OWN: u64 = 1 << 32;
+const FOREIGN: u64 = 2 << 32;
+
+/// Link words a memory or a table takes.
+const PAIR_BYTES: u32 = 16;
+
+/// The state of an instance of a store, for an image.
+pub(super) struct LinkedState {
+    links: LinkLayout,
+    state: Vec<u8>,
+}
+
+impl LinkedState {
+    /// `None` for an instance that is in no store.
+    pub fn of(inner: &Inner) -> Result<Option<LinkedState>, ImageError> {
+        let Some(links) = inner.linked.module().info().layout.links else {
+            return Ok(None);
+        };
+        match inner.heap_length() {
+            0 => Ok(Some(LinkedState {
+                links,
+                state: Vec::new(),
+            })),
+            _ => Err(ImageError::HasObjects),
+        }
+    }
+
+    /// The state in the words of an image.
+    pub fn relocatable(&mut self, state: &[u8], inner: &Inner) -> &[u8] {
+        self.state = state.to_vec();
+        let links = inner.links.as_ref().expect("an instance of a store");
+        let info = inner.linked.module().info();
+        let functions: HashMap<u64, u64> = links.references.iter().copied().zip(0..).collect();
+        let mut foreign = false;
+        for at in references(info, |at| self.word(at)) {
+            let reference = self.word(at);
+            let kept = match functions.get(&reference) {
+                _ if reference == 0 => 0,
+                Some(function) => OWN | function,
+                None => {
+                    foreign = true;
+                    FOREIGN | u64::from(reference as u32)
+                }
+            };
+            self.put(at, kept);
+        }
+        let LinkLayout { memories, end, .. } = self.links;
+        self.state[memories as usize..end as usize].fill(0);
+        for memory in 0..info.imported_memories {
+            let bytes = inner.memory_length(memory as usize);
+            self.put(memories + memory * PAIR_BYTES, bytes);
+        }
+        for (table, length) in (0..).zip(links.table_lengths()) {
+            self.put(self.links.tables + table * PAIR_BYTES, length);
+        }
+        if foreign {
+            self.put(self.links.store, links.store.id);
+        }
+        &self.state
+    }
+
+    fn word(&self, at: u32) -> u64 {
+        let bytes = &self.state[at as usize..][..8];
+        u64::from_le_bytes(bytes.try_into().expect("8 bytes"))
+    }
+
+    fn put(&mut self, at: u32, word: u64) {
+        self.state[at as usize..][..8].copy_from_slice(&word.to_le_bytes());
+    }
+}
+
+/// Where in the state the references to functions are, given a way to read it.
+fn references(info: &ModuleInfo, word: impl Fn(u32) -> u64) -> Vec<u32> {
+    let mut found = Vec::new();
+    for (index, global) in info.globals.iter().enumerate() {
+        if index >= info.imported_globals as usize && info.refers_to_functions(global.value) {
+            found.push(info.layout.globals[index]);
+        }
+    }
+    for (index, table) in info.tables.iter().enumerate() {
+        let element = ValueType::Reference(table.element);
+        if index >= info.imported_tables as usize && info.refers_to_functions(element) {
+            let place = info.layout.tables[index];
+            let length = word(place.length_offset).min(place.capacity.into()) as u32;
+            found.extend((0..length).map(|entry| place.entries_offset + entry * 8));
+        }
+    }
+    found
+}
+
+impl Image {
+    /// As [`Image::capture`], of an instance of a store. What it imports is not part of the image.
+    ///
+    /// # Errors
+    /// As [`Image::capture`], and [`ImageError::HasObjects`].
+    pub fn capture_linked(
+        store: &mut Store,
+        instance: InstanceId,
+        file: &File,
+    ) -> Result<ImageReport, ImageError> {
+        Image::capture(store.instance_mut(instance), file)
+    }
+
+    /// As [`Image::open`], of an image of an instance of a store.
+    pub fn open_linked(module: &Module, file: &File) -> Result<Image, ImageError> {
+        Image::open(&Linked::new(module, Vec::new()), file)
+    }
+
+    /// As [`Image::restore`], in a store, linked with these imports: those it had, or others like them.
+    ///
+    /// # Errors
+    /// As [`Image::restore`]; what imports do not match their types; memories and tables among them that are shorter than those of the
+    /// instance that was captured; and another store, if the instance referred to functions of others in its own tables or globals.
+    ///
+    /// # Panics
+    /// When the image is not one of a linkable module of the store's engine.
+    pub fn restore_linked(
+        &self,
+        store: &mut Store,
+        imports: &StoreImports,
+        limits: Limits,
+        data: Box<dyn Any>,
+    ) -> Result<InstanceId, RestoreError> {
+        let module = self.linked.module();
+        let info = module.info();
+        let found = store.find(module, imports).map_err(RestoreError::Link)?;
+        let links = info.layout.links.expect("found: it is linkable");
+        let mut instance = self.restore_with(&found.linked, limits, data, &[])?;
+        let inner = instance.inner_mut();
+        let (memories, tables) = found.lengths();
+        for (first, lengths, what) in [
+            (
+                links.memories,
+                memories,
+                "an imported memory is shorter than it was",
+            ),
+            (
+                links.tables,
+                tables,
+                "an imported table is shorter than it was",
+            ),
+        ] {
+            for (index, length) in (0..).zip(lengths) {
+                if *inner.word(first + index * PAIR_BYTES) > length {
+                    return Err(RestoreError::Mismatch(what));
+                }
+            }
+        }
+        let of_store = *inner.word(links.store);
+        if of_store != 0 && of_store != store.state.id {
+            let what = "it refers to functions of other instances of another store";
+            return Err(RestoreError::Mismatch(what));
+        }
+        let words: Vec<(u32, u64)> = references(info, |at| inner.read_word(at))
+            .into_iter()
+            .map(|at| (at, inner.read_word(at)))
+            .collect();
+        let id = store.add(instance, found).map_err(RestoreError::System)?;
+        for (at, kept) in words {
+            let index = kept as u32;
+            let state = store.state.clone();
+            let inner = store.instance_mut(id).inner_mut();
+            let reference = match kept & !u64::from(u32::MAX) {
+                0 => continue,
+                OWN if (index as usize) < info.functions.len() => Some(inner.reference(index)),
+                FOREIGN => state.reference_at(index),
+                _ => None,
+            };
+            // The checksum says that this is what was captured.
+            *inner.word(at) = reference.unwrap_or(0);
+        }
+        Ok(id)
+    }
+}

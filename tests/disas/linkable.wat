@@ -1,0 +1,16 @@
+;; What a linkable module imports is reached by link words; what it has itself as ever.
+(module
+  (type $binary (func (param i32 i32) (result i32)))
+  (import "other" "memory" (memory 1))
+  (import "other" "table" (table 1 funcref))
+  (import "other" "global" (global $global (mut i64)))
+  (import "other" "function" (func $function (type $binary)))
+  (global $own (mut i64) (i64.const 0))
+  (elem declare func $load)
+  (func $load (param i32) (result i32) (i32.load offset=4 (local.get 0)))
+  (func (param i32 i32) (result i32) (call $function (local.get 0) (local.get 1)))
+  (func (param i32 i32) (result i32) (return_call $function (local.get 0) (local.get 1)))
+  (func (param i32 i32 i32) (result i32)
+    (call_indirect (type $binary) (local.get 0) (local.get 1) (local.get 2)))
+  (func (global.set $own (global.get $global)))
+  (func (result funcref) (ref.func $load)))
