@@ -6,6 +6,7 @@
 use super::array;
 use super::exception;
 use super::fiber::{contain, inner_of, yield_if_preempted};
+use super::heap;
 use super::instance::Inner;
 use super::trap::{Reason, TrapKind};
 use crate::layout::Builtin;
@@ -249,6 +250,6 @@ unsafe extern "C" fn object_allocate(vmctx: *mut u8, header: u64) -> u64 {
     // SAFETY: see `memory_grow`.
     unsafe {
         let inner = inner_of(vmctx);
-        contain(inner, || (*inner).allocate_object(header))
+        contain(inner, || heap::allocate(inner, header))
     }
 }

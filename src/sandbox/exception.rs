@@ -18,6 +18,7 @@
 //!   object. Whatever compiled code says is checked against its tag before it is believed.
 
 use super::fiber::{contain, inner_of};
+use super::heap;
 use super::instance::Inner;
 use super::trap::{Exception, Reason};
 use crate::layout::{EXCEPTION_KIND, FIRST_OBJECT, OBJECT_HEADER_BYTES, header};
@@ -172,7 +173,7 @@ pub unsafe extern "C" fn exception_reference(vmctx: *mut u8, exception: u64) -> 
                 return Ok(offset);
             }
             let header = (*inner).linked.module().info().exception_header(tag);
-            let reference = (*inner).allocate_object(header)?;
+            let reference = heap::allocate(inner, header)?;
             let words = (*inner).exception_words(exception);
             let values = (*inner).object(reference).add(1);
             std::ptr::copy_nonoverlapping(words.as_ptr(), values, words.len());

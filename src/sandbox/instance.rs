@@ -4,6 +4,7 @@
 //! is what the guest left). Idle and spent differ only by what the owner knows: a spent instance may be
 //! called again, which is how reactors keep state, or reset to its image.
 
+use super::collector::Collector;
 use super::engine::Engine;
 use super::fiber::{self, Fiber, FiberYielder};
 use super::module::{Linked, Module};
@@ -126,6 +127,7 @@ pub(crate) struct Inner {
     pub place: Place,
     peak_memory_bytes: u64,
     pub refused: Option<Limit>,
+    pub collector: Collector,
     /// A page could not be read from the image file, so others may be unreadable too.
     pub image_lost: bool,
 }
@@ -447,6 +449,7 @@ impl Instance {
             place: Place::HostCall,
             peak_memory_bytes: memories.iter().sum(),
             refused: None,
+            collector: Collector::default(),
             image_lost: false,
         });
         let mut instance = Instance {
@@ -561,6 +564,7 @@ impl Instance {
         inner.cpu_ns = 0;
         inner.peak_memory_bytes = memory_bytes;
         inner.refused = None;
+        inner.collector = Collector::default();
         inner.values.clear();
     }
 

@@ -6,6 +6,7 @@ mod array;
 mod builtins;
 mod call;
 mod code;
+mod collector;
 mod engine;
 mod exception;
 mod fiber;
