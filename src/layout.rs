@@ -67,7 +67,7 @@ pub const GUARD_BYTES: u64 = 32 << 20;
 /// slot share one page of page-table entries.
 pub const SLOT_BYTES: u64 = MEMORY_RESERVED_BYTES + GUARD_BYTES + STATE_BYTES_MAX + (16 << 20);
 
-/// The length of a wide slot, which is taken for two.
+/// The length of a wide slot, which takes the place of two.
 pub const WIDE_SLOT_BYTES: u64 = 2 * SLOT_BYTES;
 
 /// Where the object heap begins in a wide slot, from the vmctx.
@@ -155,11 +155,17 @@ pub enum Builtin {
     Throw,
     /// `(exception) -> reference`: the object of the exception whose header is at this address, made if it is none yet.
     ExceptionReference,
+    /// `(memory, index, offset, expected, timeout in ns) -> 0 notified, 1 not equal, 2 timed out`: memory.atomic.wait32.
+    AtomicWait32,
+    /// The same for memory.atomic.wait64.
+    AtomicWait64,
+    /// `(memory, index, offset, count) -> how many were notified`: memory.atomic.notify.
+    AtomicNotify,
 }
 
 impl Builtin {
     /// Every built-in with the number of its arguments after the vmctx and whether it returns a value.
-    pub const ALL: [(Builtin, usize, bool); 18] = [
+    pub const ALL: [(Builtin, usize, bool); 21] = [
         (Builtin::MemoryGrow, 2, true),
         (Builtin::MemoryCopy, 5, false),
         (Builtin::MemoryFill, 4, false),
@@ -178,6 +184,9 @@ impl Builtin {
         (Builtin::ArrayInitElements, 5, false),
         (Builtin::Throw, 1, false),
         (Builtin::ExceptionReference, 1, true),
+        (Builtin::AtomicWait32, 5, true),
+        (Builtin::AtomicWait64, 5, true),
+        (Builtin::AtomicNotify, 4, true),
     ];
 
     /// Where the built-in's pointer lies in the table at [`header::BUILTINS`], in bytes.

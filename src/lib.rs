@@ -8,8 +8,11 @@ mod sandbox;
 mod snapshot;
 
 pub use sandbox::{
-    Callable, Caller, Engine, EngineError, EngineOptions, Exception, Frame, HostFunction,
-    HostResult, HostValue, Imports, Instance, InstantiateError, IntoHostFunction, Limit, Limits,
-    LinkError, Linked, LoadError, Module, Progress, Reason, Stop, Trap, TrapKind, Unresolved,
+    AtomicWait, Callable, Caller, CheckedArtifact, Engine, EngineError, EngineOptions, Exception,
+    Frame, HostFunction, HostResult, HostValue, Imports, Instance, InstantiateError,
+    IntoHostFunction, Limit, Limits, LinkError, Linked, LoadError, Module, Progress, Reason, Stop,
+    Trap, TrapKind, Unresolved,
 };
-pub use snapshot::{Image, ImageError, ImageReport, ResetError, ResetReport, RestoreError};
+pub use snapshot::{
+    CheckedImage, Image, ImageError, ImageReport, Prefetch, ResetError, ResetReport, RestoreError,
+};

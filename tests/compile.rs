@@ -227,7 +227,16 @@ fn forged_artifacts_do_not_panic() {
 
 #[test]
 fn unsupported_proposals_are_named() {
-    let refused = [("(module (memory 1 1 shared))", "threads")];
+    let refused = [
+        (
+            "(module (func try catch_all end))",
+            "legacy exception handling",
+        ),
+        (
+            "(module (type $f (func)) (type (cont $f)))",
+            "stack switching",
+        ),
+    ];
     for (wat, name) in refused {
         match error_of(wat) {
             CompileError::Unsupported { feature, .. } => {

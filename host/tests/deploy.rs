@@ -82,9 +82,9 @@ impl Server {
             ..EngineOptions::default()
         })
         .unwrap();
-        let module = Module::load(&engine, &self.store.artifact_file(version).unwrap()).unwrap();
+        let module = Module::load(&engine, &self.store.files(version).artifact().unwrap()).unwrap();
         let linked = module.link(&imports()).unwrap();
-        let image = Image::open(&linked, &self.store.image_file(version).unwrap()).unwrap();
+        let image = Image::open(&linked, &self.store.files(version).image().unwrap()).unwrap();
         let limits = dormouse_host::deploy::serving_limits(&version.config);
         let context =
             Context::initialising(Vec::new(), dormouse_host::interface::InitPolicy::Allow);
@@ -297,7 +297,7 @@ fn a_damaged_artifact_is_built_again() {
         ..EngineOptions::default()
     })
     .unwrap();
-    assert!(Module::load(&engine, &server.store.artifact_file(&version).unwrap()).is_err());
+    assert!(Module::load(&engine, &server.store.files(&version).artifact().unwrap()).is_err());
     drop(engine);
     server
         .deployments

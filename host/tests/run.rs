@@ -159,6 +159,38 @@ fn a_trap_tells_where_and_exits_with_134() {
 }
 
 #[test]
+fn an_uncaught_exception_is_named_and_exits_with_134() {
+    let output = run_text(
+        &[],
+        r#"(module (tag $refused (param i32)) (func $deep (throw $refused (i32.const -7)))
+             (func (export "_start") (block $h (try_table (catch_all $h) (call $deep))) (call $deep)))"#,
+        &[],
+    );
+    assert_eq!(output.status.code(), Some(134));
+    let stderr = text(&output.stderr);
+    assert!(
+        stderr.contains("uncaught exception: refused (tag 0) with i32 -7"),
+        "{stderr}"
+    );
+    assert!(stderr.contains("in _start (function 1)"), "{stderr}");
+}
+
+/// Of a module with objects, the one instance has a wide slot.
+#[test]
+fn exceptions_are_kept_and_thrown_again() {
+    let module = r#"(module (tag $t (param i32))
+        (func $throw (param i32) (throw $t (local.get 0)))
+        (func (export "twice") (param i32) (result i32)
+            (block $h (result i32)
+                (try_table (result i32) (catch $t $h)
+                    (block $r (result exnref)
+                        (try_table (catch_all_ref $r) (call $throw (local.get 0))) (unreachable))
+                    (throw_ref)))))"#;
+    let output = run_text(&["--invoke", "twice"], module, &["41"]);
+    assert_eq!(text(&output.stdout), "41\n");
+}
+
+#[test]
 fn an_export_is_invoked_with_arguments_of_its_type() {
     let module = r#"(module
         (func (export "divide") (param i32 f64) (result f64 i64 i32)

@@ -26,7 +26,7 @@ const MAGIC: [u8; 24] = *b"dormouse-artifact\0\0\0\0\0\0\0";
 
 /// The version of the file's format and of the contract between compiled code and the sandbox
 /// ([`crate::layout`]). To be raised with every change of either.
-pub const FORMAT_VERSION: u32 = 3;
+pub const FORMAT_VERSION: u32 = 4;
 
 /// Who compiled: an artifact of another compiler is compiled again.
 pub const COMPILER: &str = concat!("dormouse ", env!("CARGO_PKG_VERSION"), " cranelift 0.135.8");
@@ -411,6 +411,41 @@ impl Numbers<'_> {
     }
 }
 
+/// Whether the bytes are those that were written.
+pub fn verify(bytes: &[u8]) -> Result<(), ArtifactError> {
+    check_header(bytes, bytes.len() as u64)?;
+    if checksum(bytes) != bytes[CHECKSUM_AT..LENGTH_AT] {
+        return Err(ArtifactError::Damaged {
+            what: "its checksum does not match",
+        });
+    }
+    Ok(())
+}
+
+/// What the first page says of a file of so many bytes, before all of it is read.
+pub fn check_header(bytes: &[u8], file_bytes: u64) -> Result<(), ArtifactError> {
+    let damaged = |what| Err(ArtifactError::Damaged { what });
+    if bytes.get(..MAGIC.len()) != Some(&MAGIC[..]) {
+        return Err(ArtifactError::NotAnArtifact);
+    }
+    if bytes.len() < PAGE_BYTES {
+        return damaged("shorter than its header");
+    }
+    let version = header_number(bytes, VERSION_AT) as u32;
+    if version != FORMAT_VERSION {
+        return Err(ArtifactError::Version { found: version });
+    }
+    if header_number(bytes, LENGTH_AT) != file_bytes {
+        return damaged("of another length than it says");
+    }
+    Ok(())
+}
+
+fn header_number(bytes: &[u8], at: usize) -> u64 {
+    let number = bytes[at..at + 8].try_into();
+    u64::from_le_bytes(number.expect("eight bytes of the header"))
+}
+
 /// An artifact whose bytes have been verified.
 #[derive(Clone, Debug)]
 pub struct Artifact<'a> {
@@ -423,39 +458,22 @@ impl<'a> Artifact<'a> {
     /// Verifies and reads an artifact: magic, version, checksum, compiler, then contents. Whether this CPU can run it is
     /// asked separately, with [`Artifact::check_cpu`].
     pub fn parse(bytes: &'a [u8]) -> Result<Artifact<'a>, ArtifactError> {
-        let damaged = |what| ArtifactError::Damaged { what };
-        if bytes.get(..MAGIC.len()) != Some(&MAGIC[..]) {
-            return Err(ArtifactError::NotAnArtifact);
-        }
-        if bytes.len() < PAGE_BYTES {
-            return Err(damaged("shorter than its header"));
-        }
-        let number = |at: usize| {
-            u64::from_le_bytes(
-                bytes[at..at + 8]
-                    .try_into()
-                    .expect("eight bytes of the header"),
-            )
-        };
-        let version = number(VERSION_AT) as u32;
-        if version != FORMAT_VERSION {
-            return Err(ArtifactError::Version { found: version });
-        }
-        if number(LENGTH_AT) != bytes.len() as u64 {
-            return Err(damaged("of another length than it says"));
-        }
-        if checksum(bytes) != bytes[CHECKSUM_AT..LENGTH_AT] {
-            return Err(damaged("its checksum does not match"));
-        }
+        verify(bytes)?;
+        Artifact::read(bytes)
+    }
 
+    /// Reads an artifact of which [`verify`] said that it is whole.
+    pub fn read(bytes: &'a [u8]) -> Result<Artifact<'a>, ArtifactError> {
+        let damaged = |what| ArtifactError::Damaged { what };
+        check_header(bytes, bytes.len() as u64)?;
         let mut index = ArtifactIndex {
             sections: [(0, 0); SECTIONS],
             text_bytes: 0,
         };
         for section in 0..SECTIONS {
             let (start, length) = (
-                number(SECTIONS_AT + section * 16),
-                number(SECTIONS_AT + section * 16 + 8),
+                header_number(bytes, SECTIONS_AT + section * 16),
+                header_number(bytes, SECTIONS_AT + section * 16 + 8),
             );
             let end = start
                 .checked_add(length)
@@ -579,3 +597,6 @@ impl<'a> Artifact<'a> {
         self.index.function_name(self.bytes, function)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -8,7 +8,7 @@ use wasmparser::{Validator, WasmFeatures};
 
 /// WebAssembly 2.0 with extended constant expressions, tail calls, relaxed SIMD, wide arithmetic, multiple
 /// memories, memories and tables with 64-bit indexes, custom page sizes, typed function references, exception
-/// handling, and garbage collection.
+/// handling, garbage collection, and threads' atomics.
 pub(super) const SUPPORTED: WasmFeatures = WasmFeatures::WASM2
     .union(WasmFeatures::EXTENDED_CONST)
     .union(WasmFeatures::TAIL_CALL)
@@ -19,14 +19,14 @@ pub(super) const SUPPORTED: WasmFeatures = WasmFeatures::WASM2
     .union(WasmFeatures::CUSTOM_PAGE_SIZES)
     .union(WasmFeatures::FUNCTION_REFERENCES)
     .union(WasmFeatures::EXCEPTIONS)
-    .union(WasmFeatures::GC);
+    .union(WasmFeatures::GC)
+    .union(WasmFeatures::THREADS);
 
 /// Proposals that are recognised in order to be refused by name. Custom descriptors are not among them: with them, casts are
 /// valid that are errors without.
-const PROPOSALS: [(WasmFeatures, &str); 7] = [
-    (WasmFeatures::THREADS, "the threads proposal"),
+const PROPOSALS: [(WasmFeatures, &str); 6] = [
     (
-        WasmFeatures::SHARED_EVERYTHING_THREADS.union(WasmFeatures::THREADS),
+        WasmFeatures::SHARED_EVERYTHING_THREADS,
         "the shared-everything-threads proposal",
     ),
     (

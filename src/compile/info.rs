@@ -24,6 +24,8 @@ pub struct MemoryType {
     pub index64: bool,
     /// The binary logarithm of its page size.
     pub page_bytes_log2: u8,
+    /// Whether guests may wait at it.
+    pub shared: bool,
 }
 
 impl MemoryType {

@@ -15,6 +15,7 @@ mod features;
 pub mod info;
 mod native;
 mod parse;
+mod sites;
 mod translate;
 pub mod trap;
 mod type_section;

@@ -13,6 +13,7 @@ use super::error::CompileError;
 use super::features;
 use super::info::ModuleInfo;
 use super::parse::{Body, Module};
+use super::sites::{CallSite, HandlerSite, TrapSite, handler_site};
 use super::translate::{self, BodyError, StubContext, Target};
 use super::trap::TrapKind;
 use crate::layout::Builtin;
@@ -21,9 +22,7 @@ use cranelift_codegen::control::ControlPlane;
 use cranelift_codegen::ir::{ExternalName, UserExternalName};
 use cranelift_codegen::isa::{OwnedTargetIsa, TargetIsa};
 use cranelift_codegen::settings::{self, Configurable};
-use cranelift_codegen::{
-    Context, FinalizedMachCallSite, FinalizedMachExceptionHandler, FinalizedRelocTarget,
-};
+use cranelift_codegen::{Context, FinalizedRelocTarget};
 use cranelift_frontend::FunctionBuilderContext;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Mutex;
@@ -155,31 +154,6 @@ pub(super) fn cpu_features(isa: &dyn TargetIsa) -> Vec<String> {
         .collect();
     features.sort();
     features
-}
-
-/// A place in machine code where it may trap.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct TrapSite {
-    pub code_offset: u32,
-    pub kind: TrapKind,
-    pub wasm_offset: u32,
-}
-
-/// A place in machine code a call returns to.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct CallSite {
-    pub return_offset: u32,
-    pub wasm_offset: u32,
-}
-
-/// A place in machine code a call returns to that has a handler for exceptions.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct HandlerSite {
-    pub return_offset: u32,
-    /// Where the handler begins.
-    pub handler_offset: u32,
-    /// Bytes from the stack pointer at the call up to the frame pointer.
-    pub frame_bytes: u32,
 }
 
 /// The linked machine code of a module.
@@ -374,22 +348,6 @@ impl<'a> Worker<'a> {
             Unit::Trampoline(_) | Unit::Builtin(_) => u32::MAX,
         }
     }
-}
-
-/// The handler of a call, if it has one. The translator gives a call one for all exceptions, or none.
-fn handler_site(call: FinalizedMachCallSite<'_>) -> Option<HandlerSite> {
-    let handler_offset = match *call.exception_handlers {
-        [] => return None,
-        [FinalizedMachExceptionHandler::Default(offset)] => offset,
-        ref other => unreachable!("a call with the handlers {other:?}"),
-    };
-    Some(HandlerSite {
-        return_offset: call.ret_addr,
-        handler_offset,
-        frame_bytes: call
-            .frame_offset
-            .expect("a call with a handler has a frame"),
-    })
 }
 
 /// Compiles all functions of a module and links them. Fills in what [`ModuleInfo`] says of code.

@@ -477,7 +477,6 @@ fn table_type(types: &Types, ty: wasmparser::TableType) -> TableType {
 }
 
 fn memory_type(ty: wasmparser::MemoryType) -> MemoryType {
-    debug_assert!(!ty.shared);
     MemoryType {
         limits: Limits {
             minimum: ty.initial,
@@ -487,6 +486,7 @@ fn memory_type(ty: wasmparser::MemoryType) -> MemoryType {
         page_bytes_log2: ty
             .page_size_log2
             .unwrap_or(WASM_PAGE_BYTES.trailing_zeros()) as u8,
+        shared: ty.shared,
     }
 }
 

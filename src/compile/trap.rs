@@ -48,11 +48,15 @@ pub enum TrapKind {
     AllocationTooLarge = 18,
     /// A null reference was thrown.
     NullExceptionReference = 19,
+    /// An atomic access of an address that is not a multiple of its size.
+    UnalignedAtomic = 20,
+    /// A wait at a memory that is not shared.
+    ExpectedSharedMemory = 21,
 }
 
 impl TrapKind {
     /// Every kind, in the order of their numbers, which begin at 1.
-    pub const ALL: [TrapKind; 19] = [
+    pub const ALL: [TrapKind; 21] = [
         TrapKind::Unreachable,
         TrapKind::MemoryOutOfBounds,
         TrapKind::TableOutOfBounds,
@@ -72,6 +76,8 @@ impl TrapKind {
         TrapKind::CastFailure,
         TrapKind::AllocationTooLarge,
         TrapKind::NullExceptionReference,
+        TrapKind::UnalignedAtomic,
+        TrapKind::ExpectedSharedMemory,
     ];
 
     /// The kind of this number.
@@ -123,6 +129,8 @@ impl fmt::Display for TrapKind {
             TrapKind::CastFailure => "cast failure",
             TrapKind::AllocationTooLarge => "allocation size too large",
             TrapKind::NullExceptionReference => "null exception reference",
+            TrapKind::UnalignedAtomic => "unaligned atomic",
+            TrapKind::ExpectedSharedMemory => "expected shared memory",
         })
     }
 }

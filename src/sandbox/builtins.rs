@@ -4,6 +4,7 @@
 //! traps and changes nothing. Long copies are done in parts, so that a guest cannot hold the thread past its slice.
 
 use super::array;
+use super::atomic;
 use super::exception;
 use super::fiber::{contain, inner_of, yield_if_preempted};
 use super::heap;
@@ -48,6 +49,9 @@ pub static TABLE: Table = Table([
     array::init_elements as *const (),
     exception::throw as *const (),
     exception::exception_reference as *const (),
+    atomic::wait32 as *const (),
+    atomic::wait64 as *const (),
+    atomic::notify as *const (),
 ]);
 
 /// The start of a range that lies within `length`, as the trap wants it otherwise.

@@ -146,13 +146,21 @@ impl Instance {
             match self.resume() {
                 Progress::Returned(results) => return Ok(results),
                 Progress::Stopped(trap) => return Err(trap),
-                Progress::Preempted | Progress::Blocked => {}
+                Progress::Preempted => {}
+                Progress::Blocked => {
+                    if let Some(wait) = self.atomic_wait()
+                        && let Err(message) = wait.sleep()
+                    {
+                        return Err(self.stop(Reason::Host(message.to_owned())));
+                    }
+                }
             }
         }
     }
 
     /// Gives the fiber's stack back.
     pub(super) fn end_call(&mut self) {
+        self.inner_mut().end_wait();
         let fiber = self.fiber.take().expect("a call was begun");
         self.inner()
             .engine()

@@ -1,5 +1,6 @@
 //! The engine: what all instances of a thread share.
 
+use super::atomic::Waiters;
 use super::os::{self, PageMap, ThreadTimer};
 use super::signals;
 use super::slots::Slots;
@@ -11,8 +12,8 @@ use std::time::Duration;
 /// How an engine is set up.
 #[derive(Clone, Debug)]
 pub struct EngineOptions {
-    /// The most instances at a time. A slot of 4 GiB of address space each: a process has room for some 31,000. Of these only
-    /// so many are used as the kernel's limit of mappings allows (16,000 with `vm.max_map_count` at its default of
+    /// The most instances at a time. A slot of 4 GiB of address space each (two for one with objects): a process has room for
+    /// 31,000. Of these only so many are used as the kernel's limit of mappings allows (16,000 with `vm.max_map_count` at its default of
     /// 65,530): at that limit the process's own allocations fail.
     pub slots_max: usize,
     /// Native stack of a call: the most that [`Limits::stack_bytes`](super::Limits::stack_bytes) can give.
@@ -40,12 +41,30 @@ const TICK_NS_MIN: u64 = 50_000;
 /// The most mappings an instance makes: its image, the memory beyond that, and what separates it from the next slot.
 const SLOT_MAPPINGS: usize = 3;
 
-/// Mappings left for everything else: two for the stack of every call in progress, code, the process's own memory.
-const OTHER_MAPPINGS: usize = 16 << 10;
+/// The least mappings left for everything but instances: two for the stack of every call in progress, open images, the
+/// process's own memory.
+const OTHER_MAPPINGS_MIN: usize = 16 << 10;
 
-/// The most slots that are used, given how many mappings a process may have.
-fn slots_within(mappings: usize) -> usize {
-    mappings.saturating_sub(OTHER_MAPPINGS).max(mappings / 4) / SLOT_MAPPINGS
+/// The mappings of an open image and its module: code, the rest of the artifact, and the image that resets copy from.
+const IMAGE_MAPPINGS: usize = 3;
+
+/// What is left for everything but instances, given how many mappings a process may have.
+fn other_mappings(mappings: usize) -> usize {
+    (mappings / 4).max(OTHER_MAPPINGS_MIN).min(mappings / 4 * 3)
+}
+
+/// The most slots that the address space of a process has room for besides everything else.
+const PLACES_MAX: usize = 31_000;
+
+/// The most slots that are used, given how many mappings a process may have. An instance with objects makes more mappings
+/// than others, and takes the place of two.
+fn places_within(mappings: usize) -> usize {
+    ((mappings - other_mappings(mappings)) / SLOT_MAPPINGS).min(PLACES_MAX)
+}
+
+/// The most images that may be open, given how many mappings a process may have: they take half of what instances leave.
+fn images_within(mappings: usize) -> usize {
+    other_mappings(mappings) / 2 / IMAGE_MAPPINGS
 }
 
 /// What an engine needs from the system and did not get.
@@ -76,6 +95,7 @@ pub(crate) struct EngineState {
     /// Absent on kernels without PAGEMAP_SCAN, where a reset drops all written pages.
     pub page_map: Option<PageMap>,
     pub keep_resident_pages: usize,
+    pub waiters: Waiters,
     /// Present when guests are preempted.
     timer: Option<ThreadTimer>,
 }
@@ -114,18 +134,44 @@ impl Engine {
         Ok(Engine {
             shared: Rc::new(EngineState {
                 slots: Rc::new(Slots::new(
-                    options.slots_max.min(slots_within(os::mappings_max())),
+                    options.slots_max,
+                    places_within(os::mappings_max()),
                 )),
                 stacks: StackPool::new(options.stack_bytes),
                 page_map: PageMap::open(),
                 keep_resident_pages: options.keep_resident_pages,
+                waiters: Waiters::default(),
                 timer,
             }),
         })
     }
 
+    /// How many images, each of a module of its own, may be open at a time so that the process stays within the kernel's
+    /// limit of mappings (2,700 with `vm.max_map_count` at its default of 65,530).
+    pub fn images_max(&self) -> usize {
+        images_within(os::mappings_max())
+    }
+
     /// Instances that hold a slot.
     pub fn instances(&self) -> usize {
         self.shared.slots.taken()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn instances_and_images_leave_mappings_to_the_process() {
+        for mappings in [0, 1000, 65_530, 262_144, 16 << 20] {
+            let taken =
+                places_within(mappings) * SLOT_MAPPINGS + images_within(mappings) * IMAGE_MAPPINGS;
+            assert!(taken <= mappings / 10 * 9 + 10, "{taken} of {mappings}");
+        }
+        assert_eq!(
+            (places_within(65_530), images_within(65_530)),
+            (16_382, 2_730)
+        );
     }
 }

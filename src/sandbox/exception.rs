@@ -86,12 +86,16 @@ impl Inner {
                 (words.read(), words.add(1).read())
             };
             if let Some((code, frame_bytes)) = module.handler_at(return_address) {
-                let stack_pointer = caller.checked_sub(frame_bytes);
-                let stack_pointer = stack_pointer.filter(|pointer| *pointer >= frame + 16);
-                assert!(stack.contains(&caller));
+                // It may lie below the frame that was called: a callee gives the stack of its arguments back, also to what it
+                // calls in its place.
+                let stack_pointer = caller.wrapping_sub(frame_bytes);
+                assert!(
+                    caller > frame && stack.contains(&caller) && stack.contains(&stack_pointer),
+                    "a frame on the stack"
+                );
                 return Some(Handler {
                     code,
-                    stack_pointer: stack_pointer.expect("frames do not overlap"),
+                    stack_pointer,
                     frame_pointer: caller,
                 });
             }

@@ -4,6 +4,7 @@
 //! is what the guest left). Idle and spent differ only by what the owner knows: a spent instance may be
 //! called again, which is how reactors keep state, or reset to its image.
 
+use super::atomic::AtomicWait;
 use super::collector::Collector;
 use super::engine::Engine;
 use super::fiber::{self, Fiber, FiberYielder};
@@ -66,12 +67,14 @@ pub(crate) struct Origin {
     pub memories: Vec<u64>,
     /// Pages that calls wrote lately, as (first, end) page numbers from the slot's start: made private at restore.
     pub written: std::cell::RefCell<Vec<(u32, u32)>>,
+    /// What every recorded call wrote: made private at restore instead of `written`, when it is known.
+    pub ahead: std::cell::RefCell<Vec<(u32, u32)>>,
 }
 
 /// Which pages of an instance were private at its last reset.
 #[derive(Debug)]
 pub(crate) struct Settled {
-    /// As (first, end) page numbers from the slot's start.
+    /// As (first, end) page numbers from the slot's start; not the header's page.
     pub runs: Vec<(u32, u32)>,
     /// The thread's page faults by then: none since means that no other page is private.
     pub faults: u64,
@@ -123,6 +126,7 @@ pub(crate) struct Inner {
     pub resumed_at_ns: u64,
     pub cpu_ns: u64,
     pub stop: Option<Reason>,
+    pub atomic_wait: Option<AtomicWait>,
     pub fault: Option<Fault>,
     pub place: Place,
     peak_memory_bytes: u64,
@@ -144,6 +148,10 @@ pub struct Instance {
     pub(crate) resets: u32,
     /// Which pages are private, if that is known.
     pub(crate) settled: Option<Box<Settled>>,
+    /// Pages are mapped one by one, for the image's working set.
+    pub(crate) recording: Option<super::ExactFaults>,
+    /// What the instance held after its last restore, reset or trim.
+    pub(crate) held_bytes: u64,
     /// The header page was given up while the instance was idle, with memory 0 of this length.
     dropped_header: Option<u64>,
 }
@@ -445,6 +453,7 @@ impl Instance {
             resumed_at_ns: 0,
             cpu_ns: 0,
             stop: None,
+            atomic_wait: None,
             fault: None,
             place: Place::HostCall,
             peak_memory_bytes: memories.iter().sum(),
@@ -462,6 +471,8 @@ impl Instance {
             origin,
             resets: 0,
             settled: None,
+            recording: None,
+            held_bytes: 0,
             dropped_header: None,
         };
         instance.write_header(memories.first().copied().unwrap_or(0));

@@ -3,11 +3,13 @@
 //! Unsafe code lives here, at the thinnest possible edge of `snapshot`, and nowhere else.
 
 mod array;
+mod atomic;
 mod builtins;
 mod call;
 mod code;
 mod collector;
 mod engine;
+mod exact_faults;
 mod exception;
 mod fiber;
 mod heap;
@@ -21,8 +23,10 @@ mod slots;
 mod stack;
 mod trap;
 
+pub use atomic::AtomicWait;
 pub use call::Progress;
 pub use engine::{Engine, EngineError, EngineOptions};
+pub(crate) use exact_faults::ExactFaults;
 pub use host_function::{
     Caller, HostFunction, HostResult, HostValue, Imports, IntoHostFunction, Stop,
 };
@@ -30,6 +34,6 @@ pub use instance::{Instance, Limits};
 pub(crate) use instance::{Origin, Part, Settled};
 pub use instantiate::InstantiateError;
 pub(crate) use instantiate::accessible_parts;
-pub use module::{Callable, LinkError, Linked, LoadError, Module, Unresolved};
+pub use module::{Callable, CheckedArtifact, LinkError, Linked, LoadError, Module, Unresolved};
 pub(crate) use slots::SlotError;
 pub use trap::{Exception, Frame, Limit, Reason, Trap, TrapKind};

@@ -7,16 +7,19 @@ use super::fiber::Trampoline;
 use super::host_function::{HostFunction, Imports};
 use super::os::{self, Reservation};
 use super::trap::{Frame, TrapKind};
-use crate::compile::artifact::{Artifact, ArtifactError, ArtifactIndex};
+use crate::compile::artifact::{self, Artifact, ArtifactError, ArtifactIndex};
 use crate::compile::info::{
     CompositeType, ExportKind, FunctionType, HeapType, ImportKind, ModuleInfo, ReferenceType,
     ValueType,
 };
-use crate::layout::{EXTERNALIZED, I31_BIT, INTERNALIZED, NULL_REFERENCE, function_reference};
+use crate::layout::{
+    EXTERNALIZED, I31_BIT, INTERNALIZED, NULL_REFERENCE, PAGE_BYTES, function_reference,
+};
 use std::cell::OnceCell;
 use std::fmt;
 use std::fs::File;
 use std::io::{self, Write};
+use std::os::unix::fs::FileExt;
 use std::rc::Rc;
 
 /// Why an artifact could not be loaded.
@@ -37,6 +40,32 @@ impl fmt::Display for LoadError {
 }
 
 impl std::error::Error for LoadError {}
+
+/// An artifact file that was read and verified, ready to be loaded: the part of loading that reads from disk, for any thread.
+#[derive(Debug)]
+pub struct CheckedArtifact {
+    file: File,
+    bytes: usize,
+}
+
+impl CheckedArtifact {
+    pub fn check(file: File) -> Result<CheckedArtifact, LoadError> {
+        let length = file.metadata().map_err(LoadError::Io)?.len();
+        // At its place, for the position in the file is also that of whoever else has it open.
+        let read = |bytes: &mut [u8]| file.read_exact_at(bytes, 0).map_err(LoadError::Io);
+        let mut page = [0; PAGE_BYTES];
+        let page = &mut page[..length.min(PAGE_BYTES as u64) as usize];
+        read(page)?;
+        artifact::check_header(page, length).map_err(LoadError::Artifact)?;
+        let mut bytes = vec![0; length as usize];
+        read(&mut bytes)?;
+        artifact::verify(&bytes).map_err(LoadError::Artifact)?;
+        Ok(CheckedArtifact {
+            file,
+            bytes: bytes.len(),
+        })
+    }
+}
 
 /// A compiled module, ready to be linked. Clones share it.
 #[derive(Clone)]
@@ -70,12 +99,15 @@ impl Module {
     ///
     /// The file must not be changed while the module is in use; artifacts are written once and replaced by renaming.
     pub fn load(engine: &Engine, file: &File) -> Result<Module, LoadError> {
-        let bytes = file.metadata().map_err(LoadError::Io)?.len() as usize;
-        if bytes == 0 {
-            return Err(LoadError::Artifact(ArtifactError::NotAnArtifact));
-        }
-        let artifact = Reservation::of_file(file, bytes).map_err(LoadError::Io)?;
-        let parsed = Artifact::parse(map_bytes(&artifact)).map_err(LoadError::Artifact)?;
+        let file = file.try_clone().map_err(LoadError::Io)?;
+        Module::load_checked(engine, &CheckedArtifact::check(file)?)
+    }
+
+    /// As [`Module::load`], with a file that was checked.
+    pub fn load_checked(engine: &Engine, checked: &CheckedArtifact) -> Result<Module, LoadError> {
+        let CheckedArtifact { file, bytes } = checked;
+        let artifact = Reservation::of_file(file, *bytes).map_err(LoadError::Io)?;
+        let parsed = Artifact::read(map_bytes(&artifact)).map_err(LoadError::Artifact)?;
         parsed.check_cpu().map_err(LoadError::Artifact)?;
         let (range, index, checksum) = (parsed.text_range(), parsed.index(), parsed.checksum());
         let info = parsed.into_info();

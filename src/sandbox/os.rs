@@ -107,6 +107,28 @@ impl Reservation {
     pub fn bytes(&self) -> usize {
         self.bytes
     }
+
+    /// Whether all of a range, in bytes from the start and page aligned there, of a mapped file is in the page cache.
+    pub fn is_in_core(&self, range: std::ops::Range<usize>) -> bool {
+        assert!(range.start.is_multiple_of(PAGE_BYTES) && range.end <= self.bytes);
+        let mut pages = vec![0u8; range.len().div_ceil(PAGE_BYTES)];
+        // SAFETY: the range lies in the mapping, and the vector has a byte for each of its pages.
+        let found = unsafe {
+            let at = self.base().add(range.start);
+            libc::mincore(at.cast(), range.len(), pages.as_mut_ptr())
+        };
+        found == 0 && pages.iter().all(|page| page & 1 != 0)
+    }
+}
+
+/// Has the kernel begin to read a part of a file.
+pub fn will_need(file: &File, range: &std::ops::Range<u64>) {
+    let (start, bytes) = (
+        range.start as libc::off_t,
+        (range.end - range.start) as libc::off_t,
+    );
+    // SAFETY: advice on an open file; it changes nothing but what is in the page cache.
+    unsafe { libc::posix_fadvise(file.as_raw_fd(), start, bytes, libc::POSIX_FADV_WILLNEED) };
 }
 
 impl Drop for Reservation {
@@ -187,11 +209,11 @@ pub unsafe fn advise(address: *mut u8, bytes: usize, advice: libc::c_int) -> io:
     check(unsafe { libc::madvise(address.cast(), bytes, advice) })
 }
 
-/// Makes runs of pages, given as page numbers from `base`, private ahead of being written, in one call.
+/// Makes runs of pages, given as page numbers from `base`, private ahead of being written, in as few calls as can be.
 ///
 /// It is for speed only: where the kernel (before 6.13) cannot, nothing happens.
 pub fn populate_writable(base: *mut u8, runs: &[(u32, u32)]) {
-    const RUNS_MAX: usize = 256;
+    const RUNS_PER_CALL: usize = 256;
     thread_local! {
         static THIS_PROCESS: libc::c_int = {
             // SAFETY: opens a descriptor of this process, kept open as long as the thread lives; or fails.
@@ -210,27 +232,29 @@ pub fn populate_writable(base: *mut u8, runs: &[(u32, u32)]) {
         return;
     }
     let this_process = THIS_PROCESS.with(|descriptor| *descriptor);
-    if this_process < 0 || runs.is_empty() || runs.len() > RUNS_MAX {
+    if this_process < 0 {
         return;
     }
     let mut vector = [libc::iovec {
         iov_base: null_mut(),
         iov_len: 0,
-    }; RUNS_MAX];
-    for (entry, (first, end)) in vector.iter_mut().zip(runs) {
-        entry.iov_base = base.wrapping_add(*first as usize * PAGE_BYTES).cast();
-        entry.iov_len = (end - first) as usize * PAGE_BYTES;
-    }
-    // SAFETY: populating changes the contents of no page; a range that is not mapped is refused.
-    unsafe {
-        libc::syscall(
-            libc::SYS_process_madvise,
-            this_process,
-            vector.as_ptr(),
-            runs.len(),
-            libc::MADV_POPULATE_WRITE,
-            0,
-        );
+    }; RUNS_PER_CALL];
+    for runs in runs.chunks(RUNS_PER_CALL) {
+        for (entry, (first, end)) in vector.iter_mut().zip(runs) {
+            entry.iov_base = base.wrapping_add(*first as usize * PAGE_BYTES).cast();
+            entry.iov_len = (end - first) as usize * PAGE_BYTES;
+        }
+        // SAFETY: populating changes the contents of no page; a range that is not mapped is refused.
+        unsafe {
+            libc::syscall(
+                libc::SYS_process_madvise,
+                this_process,
+                vector.as_ptr(),
+                runs.len(),
+                libc::MADV_POPULATE_WRITE,
+                0,
+            );
+        }
     }
 }
 
@@ -241,6 +265,22 @@ pub struct PageRun {
     pub start: u64,
     pub end: u64,
     categories: u64,
+}
+
+impl PageRun {
+    /// Whether the pages are a mapped file's own, and not private.
+    pub fn is_of_file(&self) -> bool {
+        self.categories & PAGE_IS_FILE != 0
+    }
+}
+
+/// Which pages a scan finds, of those that are present in memory *or swapped out*.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pages {
+    /// Those written to since they were mapped.
+    Private,
+    /// The same, and those of a file that were read.
+    Touched,
 }
 
 /// `struct pm_scan_arg` of linux/fs.h.
@@ -300,7 +340,8 @@ impl PageMap {
         let file = File::open("/proc/self/pagemap").ok()?;
         let map = PageMap { file, forks };
         let mut runs = [PageRun::default(); 1];
-        map.scan(0, PAGE_BYTES as u64, &mut runs).ok()?;
+        map.scan(Pages::Private, 0, PAGE_BYTES as u64, &mut runs)
+            .ok()?;
         Some(map)
     }
 
@@ -309,14 +350,26 @@ impl PageMap {
         FORKS.load(Ordering::Relaxed) == self.forks
     }
 
-    /// Finds private pages (written to since they were mapped) in `start..end`, present in memory *or swapped out*.
+    /// Finds pages in `start..end`.
     ///
     /// Returns how many entries of `runs` were filled and the address where the scan stopped: when that is below `end`,
     /// `runs` was full and the scan is to be continued from there.
-    pub fn scan(&self, start: u64, end: u64, runs: &mut [PageRun]) -> io::Result<(usize, u64)> {
+    pub fn scan(
+        &self,
+        pages: Pages,
+        start: u64,
+        end: u64,
+        runs: &mut [PageRun],
+    ) -> io::Result<(usize, u64)> {
         if !self.is_of_this_process() {
             return Err(io::Error::from_raw_os_error(libc::ESRCH));
         }
+        // Not of a file (so: anonymous, which a private page of a file mapping becomes when written), if so asked, and not the
+        // shared zero page (mapped where anonymous memory was only read).
+        let excluded = match pages {
+            Pages::Private => PAGE_IS_FILE | PAGE_IS_PFNZERO,
+            Pages::Touched => PAGE_IS_PFNZERO,
+        };
         let mut arguments = ScanArguments {
             size: size_of::<ScanArguments>() as u64,
             flags: 0,
@@ -326,12 +379,10 @@ impl PageMap {
             vec: runs.as_mut_ptr() as u64,
             vec_len: runs.len() as u64,
             max_pages: 0,
-            // Not of a file (so: anonymous, which a private page of a file mapping becomes when written) and not the
-            // shared zero page (mapped where anonymous memory was only read).
-            category_inverted: PAGE_IS_FILE | PAGE_IS_PFNZERO,
-            category_mask: PAGE_IS_FILE | PAGE_IS_PFNZERO,
+            category_inverted: excluded,
+            category_mask: excluded,
             category_anyof_mask: PAGE_IS_PRESENT | PAGE_IS_SWAPPED,
-            return_mask: PAGE_IS_PRESENT,
+            return_mask: PAGE_IS_FILE,
         };
         loop {
             // SAFETY: the argument block and the vector it names live across the call, and the vector's length is given.

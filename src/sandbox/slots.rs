@@ -5,7 +5,7 @@
 //! is wholly inaccessible, so that free neighbours and their guards are one mapping to the kernel, except for a few that
 //! were freed last (`UNCLEARED_MAX`).
 //!
-//! Wide slots, of twice the length, are cut from blocks of their own and count as two.
+//! Wide slots, of twice the length, are cut from blocks of their own and take two *places*.
 
 use super::os::{self, Access, Reservation};
 use crate::layout::{HEADER_BYTES, SLOT_BYTES, WIDE_SLOT_BYTES};
@@ -13,7 +13,7 @@ use std::cell::RefCell;
 use std::io;
 use std::rc::Rc;
 
-/// Slots reserved at a time; wide ones count as two.
+/// Places reserved at a time.
 const BLOCK_SLOTS: usize = 512;
 
 /// All slots of an engine.
@@ -21,6 +21,7 @@ const BLOCK_SLOTS: usize = 512;
 pub struct Slots {
     state: RefCell<State>,
     slots_max: usize,
+    places_max: usize,
 }
 
 #[derive(Debug, Default)]
@@ -29,8 +30,9 @@ struct State {
     wide: Pool,
     /// How many free slots still have their last instance's mappings.
     uncleared: usize,
-    /// Slots in use; wide ones count as two.
+    /// Slots in use, and the places they take.
     taken: usize,
+    places: usize,
 }
 
 /// The slots of one length.
@@ -93,24 +95,26 @@ pub struct Slot {
     extent: usize,
 }
 
-/// How many slots one counts as.
+/// The places that a slot takes.
 fn places(wide: bool) -> usize {
     1 + usize::from(wide)
 }
 
 impl Slots {
-    pub fn new(slots_max: usize) -> Slots {
+    /// So many slots at most, in so many places.
+    pub fn new(slots_max: usize, places_max: usize) -> Slots {
         Slots {
             state: RefCell::default(),
             slots_max,
+            places_max,
         }
     }
 
-    /// Takes a free slot. It may still hold its last instance's mappings, as far as [`Slot::extent`] says: whoever takes it maps
+    /// Takes a free slot. It may still hold its last instance's mappings, as far as its extent says: whoever takes it maps
     /// over them or clears them, see [`Slot::clear_from`].
     pub fn take(self: &Rc<Slots>, wide: bool) -> Result<Slot, SlotError> {
         let mut state = self.state.borrow_mut();
-        if state.taken + places(wide) > self.slots_max {
+        if state.taken >= self.slots_max || state.places + places(wide) > self.places_max {
             return Err(SlotError::AllTaken);
         }
         let free = match wide {
@@ -119,7 +123,8 @@ impl Slots {
         }
         .map_err(SlotError::System)?;
         state.uncleared -= usize::from(free.extent > 0);
-        state.taken += places(wide);
+        state.taken += 1;
+        state.places += places(wide);
         Ok(Slot {
             slots: self.clone(),
             vmctx: free.vmctx as *mut u8,
@@ -128,7 +133,7 @@ impl Slots {
         })
     }
 
-    /// Slots in use; wide ones count as two.
+    /// Slots in use.
     pub fn taken(&self) -> usize {
         self.state.borrow().taken
     }
@@ -148,11 +153,6 @@ impl Slot {
     /// Its length.
     pub fn bytes(&self) -> usize {
         SLOT_BYTES as usize * places(self.wide)
-    }
-
-    /// Bytes from the slot's start that may be accessible.
-    pub fn extent(&self) -> usize {
-        self.extent
     }
 
     /// Notes that mappings reach so far from the slot's start.
@@ -188,7 +188,8 @@ impl Drop for Slot {
             let _ = self.clear_from(0);
         }
         let mut state = self.slots.state.borrow_mut();
-        state.taken -= places(self.wide);
+        state.taken -= 1;
+        state.places -= places(self.wide);
         state.uncleared += usize::from(self.extent > 0);
         let pool = match self.wide {
             true => &mut state.wide,

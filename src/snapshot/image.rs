@@ -22,6 +22,8 @@
 //! An image belongs to one artifact (its tables hold code offsets) and says so by the artifact's checksum. The file is
 //! verified before anything of it is used: description and every page, by one checksum.
 
+use super::checked::CheckedImage;
+use super::working_set::WorkingSet;
 use crate::compile::info::ModuleInfo;
 use crate::layout::{HEADER_BYTES, PAGE_BYTES};
 use crate::sandbox::os::Reservation;
@@ -30,6 +32,7 @@ use std::cell::RefCell;
 use std::fmt;
 use std::fs::File;
 use std::io;
+use std::os::unix::fs::FileExt;
 use std::rc::Rc;
 
 const MAGIC: [u8; 16] = *b"dormouse-image\r\n";
@@ -101,6 +104,9 @@ pub(super) struct FrozenMemory {
     pub kept_bytes: u64,
 }
 
+/// What is read at a time.
+const READ_BYTES: usize = 1 << 20;
+
 /// Bytes of the fields of fixed size. Two words for each memory follow, then the checksum over all of these and the
 /// contents.
 const FIELDS_BYTES: usize = 72;
@@ -131,42 +137,48 @@ impl Description {
     }
 
     /// The first page of a file with these contents after it.
-    pub fn encode(&self, contents: &[&[u8]]) -> [u8; PAGE_BYTES] {
-        let mut page = [0; PAGE_BYTES];
+    pub fn encode(&self, contents: &[&[u8]]) -> [u8; HEADER_BYTES] {
+        self.first_page(&self.checksum(contents))
+    }
+
+    fn first_page(&self, checksum: &[u8; CHECKSUM_BYTES]) -> [u8; HEADER_BYTES] {
+        let mut page = [0; HEADER_BYTES];
         let fields = self.fields();
         page[..fields.len()].copy_from_slice(&fields);
-        page[fields.len()..][..CHECKSUM_BYTES].copy_from_slice(&self.checksum(contents));
+        page[fields.len()..][..CHECKSUM_BYTES].copy_from_slice(checksum);
         page
     }
 
     /// The checksum over the fields and all pages of the contents that are not zero, each with its number.
     fn checksum(&self, contents: &[&[u8]]) -> [u8; 32] {
-        let mut hasher = blake3::Hasher::new();
-        hasher.update(&self.fields());
-        for (number, page) in pages_not_zero(contents) {
-            hasher.update(&(number as u64).to_le_bytes());
-            hasher.update(page);
-        }
+        let mut hasher = self.hasher();
+        add_pages(&mut hasher, 0, contents);
         *hasher.finalize().as_bytes()
     }
 
-    /// Verifies a file's bytes: the description by its shape, then everything by the checksum.
-    fn verify(bytes: &[u8]) -> Result<Description, ImageError> {
-        let shaped = bytes.len() >= PAGE_BYTES && bytes.len().is_multiple_of(PAGE_BYTES);
-        if !shaped || bytes[..16] != MAGIC {
+    fn hasher(&self) -> blake3::Hasher {
+        let mut hasher = blake3::Hasher::new();
+        hasher.update(&self.fields());
+        hasher
+    }
+
+    /// Reads the description of a file of so many bytes from its first page, without verifying it.
+    pub fn read(page: &[u8], file_bytes: u64) -> Result<Description, ImageError> {
+        let shaped = page.len() >= PAGE_BYTES && file_bytes.is_multiple_of(PAGE_BYTES as u64);
+        if !shaped || page[..16] != MAGIC {
             return Err(ImageError::NotAnImage);
         }
-        let word = |at: usize| u64::from_le_bytes(bytes[at..at + 8].try_into().expect("8 bytes"));
+        let word = |at: usize| u64::from_le_bytes(page[at..at + 8].try_into().expect("8 bytes"));
         let version = word(16) as u32;
         if version != VERSION {
             return Err(ImageError::Version(version));
         }
-        let memories = u32::from_le_bytes(bytes[20..24].try_into().expect("4 bytes")) as usize;
+        let memories = u32::from_le_bytes(page[20..24].try_into().expect("4 bytes")) as usize;
         if memories > MEMORIES_MAX {
             return Err(ImageError::Damaged);
         }
         let description = Description {
-            artifact: bytes[24..56].try_into().expect("32 bytes"),
+            artifact: page[24..56].try_into().expect("32 bytes"),
             file_bytes: word(56),
             pages: word(64),
             memories: (0..memories)
@@ -177,14 +189,51 @@ impl Description {
                 })
                 .collect(),
         };
-        if description.file_bytes != bytes.len() as u64 {
+        if description.file_bytes != file_bytes {
             return Err(ImageError::NotAnImage);
         }
-        let expected = description.encode(&[&bytes[HEADER_BYTES..]]);
-        if bytes[..HEADER_BYTES] != expected {
+        Ok(description)
+    }
+
+    /// Reads and verifies a file: the description by its shape, then everything by the checksum.
+    pub fn verify(file: &File) -> Result<Description, ImageError> {
+        let file_bytes = file.metadata()?.len();
+        if file_bytes < HEADER_BYTES as u64 {
+            return Err(ImageError::NotAnImage);
+        }
+        let mut page = [0; HEADER_BYTES];
+        read(file, &mut page, 0)?;
+        let description = Description::read(&page, file_bytes)?;
+        let mut hasher = description.hasher();
+        let mut buffer = vec![0; READ_BYTES];
+        let mut at = HEADER_BYTES as u64;
+        while at < file_bytes {
+            let bytes = &mut buffer[..(file_bytes - at).min(READ_BYTES as u64) as usize];
+            read(file, bytes, at)?;
+            let first = (at as usize - HEADER_BYTES) / PAGE_BYTES;
+            add_pages(&mut hasher, first, &[bytes]);
+            at += bytes.len() as u64;
+        }
+        if page[..] != description.first_page(hasher.finalize().as_bytes()) {
             return Err(ImageError::Damaged);
         }
         Ok(description)
+    }
+}
+
+/// Reads a part of a file that should be there.
+fn read(file: &File, bytes: &mut [u8], at: u64) -> Result<(), ImageError> {
+    file.read_exact_at(bytes, at)
+        .map_err(|error| match error.kind() {
+            io::ErrorKind::UnexpectedEof => ImageError::NotAnImage,
+            _ => error.into(),
+        })
+}
+
+fn add_pages(hasher: &mut blake3::Hasher, first: usize, contents: &[&[u8]]) {
+    for (number, page) in pages_not_zero(contents) {
+        hasher.update(&((first + number) as u64).to_le_bytes());
+        hasher.update(page);
     }
 }
 
@@ -268,6 +317,7 @@ fn parts(info: &ModuleInfo, description: &Description, contents: &[u8]) -> Optio
 pub struct Image {
     pub(super) linked: Linked,
     pub(super) origin: Rc<Origin>,
+    pub(super) working_set: Rc<RefCell<WorkingSet>>,
     pages: u64,
 }
 
@@ -277,25 +327,30 @@ impl Image {
     /// The file must not be changed while the image or an instance of it exists; image files are written once and
     /// replaced by renaming.
     pub fn open(linked: &Linked, file: &File) -> Result<Image, ImageError> {
-        let bytes = file.metadata()?.len();
-        if bytes == 0 {
-            return Err(ImageError::NotAnImage);
-        }
-        let mapping = Reservation::of_file(file, bytes as usize)?;
-        // SAFETY: the whole range is a read-only mapping of the image file, which nobody changes (see above), and `mapping`
-        // outlives the slice.
-        let contents = unsafe { std::slice::from_raw_parts(mapping.base(), mapping.bytes()) };
-        let description = Description::verify(contents)?;
+        Image::open_checked(linked, CheckedImage::check(file.try_clone()?)?)
+    }
+
+    /// As [`Image::open`], with a file that was checked.
+    pub fn open_checked(linked: &Linked, checked: CheckedImage) -> Result<Image, ImageError> {
+        let CheckedImage {
+            file,
+            description,
+            working_set,
+        } = checked;
         let module = linked.module();
         if description.artifact != module.shared.checksum {
             return Err(ImageError::OtherArtifact);
         }
+        let mapping = Reservation::of_file(&file, description.file_bytes as usize)?;
+        // SAFETY: the whole range is a read-only mapping of the image file, which nobody changes (see above), and `mapping`
+        // outlives the slice.
+        let contents = unsafe { std::slice::from_raw_parts(mapping.base(), mapping.bytes()) };
         // The checksum says that this is what was captured; that it fits a slot is checked all the same.
         let parts = parts(module.info(), &description, contents).ok_or(ImageError::Damaged)?;
-        Ok(Image {
+        let image = Image {
             linked: linked.clone(),
             origin: Rc::new(Origin {
-                file: file.try_clone()?,
+                file,
                 mapping,
                 parts,
                 memories: description
@@ -304,9 +359,13 @@ impl Image {
                     .map(|memory| memory.bytes)
                     .collect(),
                 written: RefCell::default(),
+                ahead: RefCell::default(),
             }),
+            working_set: Rc::default(),
             pages: description.pages,
-        })
+        };
+        image.set_working_set(working_set);
+        Ok(image)
     }
 
     pub fn linked(&self) -> &Linked {
@@ -350,6 +409,7 @@ mod tests {
             },
             index64: false,
             page_bytes_log2: 16,
+            shared: false,
         };
         ModuleInfo {
             memories: vec![memory(1), memory(2)],

@@ -6,11 +6,15 @@
 //! the embedder holds for the guest (replaced by its owner).
 
 mod capture;
+mod checked;
 mod image;
 mod reset;
 mod restore;
+mod working_set;
 
 pub use capture::ImageReport;
+pub use checked::CheckedImage;
 pub use image::{Image, ImageError};
 pub use reset::{ResetError, ResetReport};
 pub use restore::RestoreError;
+pub use working_set::Prefetch;

@@ -12,7 +12,7 @@
 //! then, all of which are put back, and needs no scan.
 
 use crate::layout::{HEADER_BYTES, PAGE_BYTES};
-use crate::sandbox::os::{self, Access, PageMap, PageRun};
+use crate::sandbox::os::{self, Access, PageMap, PageRun, Pages};
 use crate::sandbox::{Instance, Origin, Settled};
 use std::any::Any;
 use std::fmt;
@@ -30,8 +30,10 @@ const WRITTEN_RUNS_MAX: usize = 256;
 const AGING_PAGES: usize = 64;
 const RESETS_PER_SET: u32 = 256;
 
-/// Address space under one page of page-table entries.
-const PAGE_TABLE_SPAN: u64 = 2 << 20;
+/// The binary logarithm of how many entries a page of page-table entries has; a page of the level above spans so many of them.
+const PAGE_TABLE_PAGES_LOG2: u32 = 9;
+
+const HEADER_PAGES: u32 = (HEADER_BYTES / PAGE_BYTES) as u32;
 
 /// Why an instance could not be reset; it must not be used again.
 #[derive(Debug)]
@@ -76,11 +78,14 @@ impl Instance {
             return Err(ResetError::InCall);
         }
         let origin = self.origin.clone().ok_or(ResetError::NoImage)?;
+        // A record that nobody took.
+        self.recording = None;
         self.give_back_grown_memory(&origin)?;
         let mut report = self.put_back(&origin)?;
         self.resets = self.resets.wrapping_add(1);
         if report.pages_kept >= AGING_PAGES && self.resets.is_multiple_of(RESETS_PER_SET) {
             self.drop_private_pages(&origin)?;
+            self.held_bytes = held_bytes(&[]);
             report.pages_dropped += std::mem::take(&mut report.pages_kept);
         }
         self.write_header(origin.first_memory_bytes());
@@ -127,12 +132,14 @@ impl Instance {
         if std::mem::take(&mut self.unprepared) || !scanned {
             drop_all(origin, start)?;
             os::populate_writable(start as *mut u8, &origin.written.borrow());
+            self.held_bytes = held_bytes(&origin.written.borrow());
             return Ok(if scanned {
                 report
             } else {
                 ResetReport::default()
             });
         }
+        self.held_bytes = held_bytes(&runs);
         if runs.len() <= WRITTEN_RUNS_MAX {
             let faults = os::thread_faults();
             self.settled = Some(Box::new(Settled { runs, faults }));
@@ -154,6 +161,7 @@ impl Instance {
         let origin = self.origin.clone().ok_or(ResetError::NoImage)?;
         self.give_back_grown_memory(&origin)?;
         self.settled = None;
+        self.held_bytes = held_bytes(&[]) - PAGE_BYTES as u64;
         // Noted first: also if dropping fails halfway, the header page may be gone.
         self.drop_header(origin.first_memory_bytes());
         let start = self.inner().slot.start() as usize;
@@ -194,37 +202,34 @@ impl Instance {
         Ok(())
     }
 
-    /// What the instance holds alone: its private pages and the page tables under them, in bytes.
-    pub fn resident_bytes(&self) -> u64 {
-        let inner = self.inner();
-        let extent = inner.slot.extent() as u64;
-        let Some(page_map) = &inner.engine().shared.page_map else {
-            return extent;
-        };
-        let mut from = inner.slot.start() as u64;
-        let end = from + extent;
-        let mut runs = [PageRun::default(); RUNS_PER_SCAN];
-        // The page middle directory: slots are 4 GiB apart, so each has its own.
-        let (mut bytes, mut last_table) = (PAGE_BYTES as u64, None);
-        while from < end {
-            let Ok((found, stopped)) = page_map.scan(from, end, &mut runs) else {
-                break;
-            };
-            for run in &runs[..found] {
-                bytes += run.end - run.start;
-                for table in run.start / PAGE_TABLE_SPAN..=(run.end - 1) / PAGE_TABLE_SPAN {
-                    if last_table.replace(table) != Some(table) {
-                        bytes += PAGE_BYTES as u64;
-                    }
-                }
-            }
-            if stopped <= from {
-                break;
-            }
-            from = stopped;
-        }
-        bytes
+    /// What the instance holds alone while it is idle: its private pages and the page tables under them, in bytes.
+    ///
+    /// It is known from the last restore, reset or trim, and costs nothing to ask. Page tables under pages that calls only
+    /// read are not in it.
+    pub fn held_bytes(&self) -> u64 {
+        self.held_bytes
     }
+}
+
+/// What an instance with these private pages, and its header's, holds: the pages, and their page tables. Slots are more than
+/// 1 GiB apart, so they share neither of the two lowest levels.
+pub(super) fn held_bytes(runs: &[(u32, u32)]) -> u64 {
+    let spans = |pages_log2: u32| {
+        let (mut spans, mut last) = (1, 0);
+        for (first, end) in runs {
+            let (first, end) = (first >> pages_log2, (end - 1) >> pages_log2);
+            let seen = u64::from(first <= last);
+            spans += u64::from(end - first) + 1 - seen;
+            last = end;
+        }
+        spans
+    };
+    let pages = runs
+        .iter()
+        .map(|(first, end)| u64::from(end - (*first).max(HEADER_PAGES)))
+        .sum::<u64>();
+    let tables = spans(PAGE_TABLE_PAGES_LOG2) + spans(2 * PAGE_TABLE_PAGES_LOG2);
+    (u64::from(HEADER_PAGES) + pages + tables) * PAGE_BYTES as u64
 }
 
 /// State and memories of an instance as it was restored, the header excluded, as addresses.
@@ -290,7 +295,7 @@ impl<'a> PutBack<'a> {
         let mut runs = [PageRun::default(); RUNS_PER_SCAN];
         let (mut from, end) = (range.start as u64, range.end as u64);
         while from < end {
-            let (found, stopped) = page_map.scan(from, end, &mut runs).ok()?;
+            let (found, stopped) = page_map.scan(Pages::Private, from, end, &mut runs).ok()?;
             for run in &runs[..found] {
                 let first = (run.start as usize - self.start) / PAGE_BYTES;
                 let pages = (run.end - run.start) as usize / PAGE_BYTES;
@@ -371,5 +376,23 @@ impl Recorder<'_> {
             _ => self.runs.push((first, end)),
         }
         self.pages += pages;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_held_counts_pages_and_their_tables_once() {
+        let pages = |runs: &[(u32, u32)]| held_bytes(runs) / PAGE_BYTES as u64;
+        assert_eq!(pages(&[]), 1 + 2);
+        assert_eq!(pages(&[(0, 1)]), 1 + 2, "the header's page");
+        assert_eq!(pages(&[(0, 1), (3, 5), (9, 10)]), 1 + 3 + 2);
+        assert_eq!(pages(&[(511, 513)]), 1 + 2 + 3);
+        assert_eq!(pages(&[(3, 4), (600, 601), (700, 701)]), 1 + 3 + 3);
+        assert_eq!(pages(&[(512, 2048)]), 1 + 1536 + 5);
+        // The second gigabyte.
+        assert_eq!(pages(&[(1 << 18, (1 << 18) + 1)]), 1 + 1 + 4);
     }
 }

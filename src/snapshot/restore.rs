@@ -1,6 +1,7 @@
 //! Restoring an instance: one mapping of the image file, and the header's words.
 
 use super::image::Image;
+use super::reset::held_bytes;
 use crate::sandbox::os::{self, Access};
 use crate::sandbox::{Instance, Limit, Limits, Part, SlotError};
 use std::any::Any;
@@ -44,6 +45,18 @@ impl Image {
     ///
     /// Costs one mapping of the file (one for each memory, if there are several) and the pages that calls are known to write, whatever the size of the memory.
     pub fn restore(&self, limits: Limits, data: Box<dyn Any>) -> Result<Instance, RestoreError> {
+        let (ahead, written) = (self.origin.ahead.borrow(), self.origin.written.borrow());
+        let ahead = if ahead.is_empty() { &written } else { &ahead };
+        self.restore_with(limits, data, ahead)
+    }
+
+    /// Makes an instance, with these pages private already.
+    pub(super) fn restore_with(
+        &self,
+        limits: Limits,
+        data: Box<dyn Any>,
+        ahead: &[(u32, u32)],
+    ) -> Result<Instance, RestoreError> {
         let origin = &self.origin;
         let memory_bytes = origin.memory_bytes();
         if memory_bytes > limits.memory_bytes {
@@ -66,15 +79,17 @@ impl Image {
                 .map_err(RestoreError::System)?;
         }
         // Failing to make pages private ahead costs the guest page faults and nothing else.
-        os::populate_writable(start, &origin.written.borrow());
-        Ok(Instance::in_slot(
+        os::populate_writable(start, ahead);
+        let mut instance = Instance::in_slot(
             slot,
             &self.linked,
             limits,
             data,
             &origin.memories,
             Some(origin.clone()),
-        ))
+        );
+        instance.held_bytes = held_bytes(ahead);
+        Ok(instance)
     }
 }
 

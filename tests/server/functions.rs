@@ -66,6 +66,23 @@ fn a_trap_is_a_clean_500_whose_id_the_log_explains() {
 }
 
 #[test]
+fn an_uncaught_exception_is_a_500_that_the_log_names() {
+    let server = Server::start();
+    let module = r#"(module (tag $refused (param i64)) (memory (export "memory") 1)
+        (func (export "handle") (result i32) (throw $refused (i64.const 12))))"#;
+    server.deploy("throws", &wat::parse_str(module).unwrap(), "");
+    for _ in 0..3 {
+        let response = server.get("/throws").expect(500);
+        let id = response.header("x-request-id").unwrap().to_owned();
+        assert!(response.text().contains("exception"), "{response:?}");
+        assert!(!response.text().contains("refused"), "{response:?}");
+        let line = server.log_line(&[&id, "500"]);
+        let told = "uncaught exception: refused (tag 0) with i64 12";
+        assert!(line.contains(told), "{line}");
+    }
+}
+
+#[test]
 fn limits_have_answers_of_their_own() {
     let server = Server::start();
     let guest = crate::harness::guest;

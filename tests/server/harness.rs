@@ -57,9 +57,24 @@ impl Server {
         server
     }
 
+    /// Starts a server that may open so many files.
+    pub fn with_files(files_max: u32) -> Server {
+        let directory = tempfile::tempdir().unwrap();
+        let mut command = Command::new("sh");
+        let script = format!("ulimit -n {files_max} && exec \"$0\" \"$@\"");
+        command.args(["-c", &script, BINARY]);
+        let mut server = Server::spawn(command, directory.path(), &[]);
+        server._directory = Some(directory);
+        server
+    }
+
     /// Starts a server on a data directory.
     pub fn on(data: &Path, arguments: &[&str]) -> Server {
-        let mut child = Command::new(BINARY)
+        Server::spawn(Command::new(BINARY), data, arguments)
+    }
+
+    fn spawn(mut command: Command, data: &Path, arguments: &[&str]) -> Server {
+        let mut child = command
             .args([
                 "serve",
                 "--listen",
@@ -162,17 +177,26 @@ impl Server {
 
     /// Resident memory of the server, in bytes.
     pub fn resident_bytes(&self) -> u64 {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
-        let line = status
+        self.kernel_bytes("status", "VmRSS:")
+    }
+
+    /// What a file of the process in /proc says under this name, in bytes.
+    pub fn kernel_bytes(&self, file: &str, name: &str) -> u64 {
+        let text = std::fs::read_to_string(format!("/proc/{}/{file}", self.child.id())).unwrap();
+        let line = text.lines().find(|line| line.starts_with(name)).unwrap();
+        let kibibytes = line.split_whitespace().nth(1).unwrap();
+        kibibytes.parse::<u64>().unwrap() * 1024
+    }
+
+    /// A metric without labels.
+    pub fn metric(&self, name: &str) -> u64 {
+        let text = self.admin("GET", "/metrics").expect(200).text();
+        let line = text
             .lines()
-            .find(|line| line.starts_with("VmRSS:"))
-            .unwrap();
-        line.split_whitespace()
-            .nth(1)
+            .find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+        line.unwrap_or_else(|| panic!("no {name} in {text}"))
+            .parse()
             .unwrap()
-            .parse::<u64>()
-            .unwrap()
-            * 1024
     }
 }
 

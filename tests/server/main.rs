@@ -1,6 +1,7 @@
 //! The real binary over real sockets, as a user would meet it.
 
 mod admin;
+mod density;
 mod durability;
 mod functions;
 mod harness;

@@ -314,7 +314,7 @@ impl Function<'_> {
             instances.push(instance);
         }
         let average = |instances: &[Instance]| {
-            instances.iter().map(Instance::resident_bytes).sum::<u64>() / instances.len() as u64
+            instances.iter().map(Instance::held_bytes).sum::<u64>() / instances.len() as u64
         };
         let warm = average(&instances);
         for instance in &mut instances {

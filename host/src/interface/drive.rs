@@ -29,7 +29,11 @@ pub fn drive(
             Progress::Stopped(trap) => return Ok(Err(trap)),
             Progress::Preempted => {}
             Progress::Blocked => {
-                if let Err(message) = wait(instance.data_mut()) {
+                let waited = match instance.atomic_wait() {
+                    Some(atomic) => atomic.sleep(),
+                    None => wait(instance.data_mut()),
+                };
+                if let Err(message) = waited {
                     return Ok(Err(instance.stop(Reason::Host(message.into()))));
                 }
             }

@@ -14,6 +14,8 @@ pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 #[derive(Clone, Debug, Default)]
 pub struct Gauges {
     pub functions: u64,
+    /// Functions whose code and image are mapped.
+    pub open_functions: u64,
     pub connections: u64,
     pub running: u64,
     pub queued: u64,
@@ -44,6 +46,11 @@ fn head(out: &mut String, name: &str, kind: &str, help: &str) {
 fn write_gauges(out: &mut String, gauges: &Gauges, now: Duration) {
     let list = [
         ("functions", "Functions deployed", gauges.functions),
+        (
+            "open_functions",
+            "Functions whose code and image are mapped",
+            gauges.open_functions,
+        ),
         (
             "connections",
             "Connections open on the public listener",

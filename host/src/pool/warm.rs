@@ -169,6 +169,14 @@ impl<I, P: Policy> Pool<I, P> {
         }
     }
 
+    /// Gives up all waiting instances of a function. What is known of its load stays.
+    pub fn sleep(&mut self, id: FunctionId, given_up: &mut Vec<I>, now_ns: u64) {
+        if self.get(id).is_some() {
+            self.give_up_waiting(id.index, given_up);
+            self.tell_stock(id.index, now_ns);
+        }
+    }
+
     /// A request arrives and needs an instance.
     pub fn request(&mut self, id: FunctionId, now_ns: u64) -> Start<I> {
         if self.get(id).is_none() {
@@ -393,9 +401,13 @@ impl<I, P: Policy> Pool<I, P> {
     }
 
     fn drain(&mut self, index: u32, given_up: &mut Vec<I>, now_ns: u64) {
-        let function = &mut self.functions[index as usize];
-        function.running = 0;
-        let waiting = std::mem::take(&mut function.waiting);
+        self.functions[index as usize].running = 0;
+        self.give_up_waiting(index, given_up);
+        self.tell_stock(index, now_ns);
+    }
+
+    fn give_up_waiting(&mut self, index: u32, given_up: &mut Vec<I>) {
+        let waiting = std::mem::take(&mut self.functions[index as usize].waiting);
         for Waiting {
             instance,
             held_bytes,
@@ -404,7 +416,6 @@ impl<I, P: Policy> Pool<I, P> {
             self.subtract(index, held_bytes);
             given_up.push(instance);
         }
-        self.tell_stock(index, now_ns);
     }
 
     fn subtract(&mut self, index: u32, held_bytes: u64) {

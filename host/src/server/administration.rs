@@ -5,17 +5,15 @@
 
 use super::Server;
 use super::WORKERS;
-use super::calls::{Arrival, Holder, Stage};
+use super::calls::Arrival;
 use super::clients::Work;
-use super::endings::End;
-use super::services::Code;
 use super::verdict::Refused;
 use crate::admin::{self, AdminAction, AdminRequest, AdminResponse, ServerView};
 use crate::arena::Key;
 use crate::deploy::{Change, Finished};
 use crate::log::Level;
 use crate::metrics::{Gauges, Metrics};
-use crate::store::{FunctionConfig, FunctionName, Store, Version};
+use crate::store::{FunctionConfig, FunctionName, Store};
 use mio::Interest;
 use mio::unix::SourceFd;
 use std::time::{Duration, Instant};
@@ -173,7 +171,7 @@ impl Server {
                     .result
                     .as_ref()
                     .map(|deployed| deployed.version.clone());
-                self.end_rebuild(service, version.map_err(ToString::to_string));
+                self.rebuilt(service, version.map_err(ToString::to_string));
             }
             Some(Waiting::Client(client, request_id)) => {
                 let is_current = |deployed: &crate::deploy::Deployed| {
@@ -186,50 +184,6 @@ impl Server {
                 self.reply_admin(client, &request_id, admin::deployed(finished));
             }
             None => {}
-        }
-    }
-
-    /// A service was compiled again, or cannot be.
-    fn end_rebuild(&mut self, service_key: Key, result: Result<Version, String>) {
-        let Some(service) = self.services.get_mut(service_key) else {
-            return;
-        };
-        let failure = match result {
-            Ok(version) => {
-                service.version = version;
-                service.code = Code::Asleep;
-                None
-            }
-            Err(message) => {
-                service.code = Code::Broken(message.clone());
-                Some(message)
-            }
-        };
-        let waits = |server: &Server, call: Key| {
-            server.invocations.get(call).is_some_and(|invocation| {
-                invocation.service == service_key
-                    && invocation.stage == Stage::Blocked
-                    && matches!(invocation.holder, Holder::Context(_))
-            })
-        };
-        let waiting: Vec<Key> = self
-            .invocations
-            .keys()
-            .filter(|call| waits(self, *call))
-            .collect();
-        for call in waiting {
-            match &failure {
-                None => self.wake(call),
-                Some(message) => {
-                    self.end(
-                        call,
-                        End::NotStarted {
-                            busy: false,
-                            message: message.clone(),
-                        },
-                    );
-                }
-            }
         }
     }
 
@@ -274,6 +228,7 @@ impl ServerView for View<'_> {
         let admissions = || server.services.iter().map(|service| &service.admission);
         Gauges {
             functions: server.store.functions().len() as u64,
+            open_functions: server.services.open() as u64,
             connections: server.clients.len() as u64,
             running: admissions()
                 .map(|admission| u64::from(admission.running()))

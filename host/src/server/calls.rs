@@ -117,6 +117,8 @@ pub(super) struct Invocation {
     pub deadline_ns: u64,
     /// A timer was set for the deadline.
     pub timed: bool,
+    /// Its function was not in memory when it should have started.
+    pub waited_for_disk: bool,
     /// When it got its instance, and how.
     pub started: Option<(u64, StartKind)>,
     /// The response is being streamed, with this status.
@@ -189,6 +191,7 @@ impl Server {
             admitted_ns: self.now_ns,
             deadline_ns: u64::MAX,
             timed: false,
+            waited_for_disk: false,
             started: None,
             streaming: None,
             bytes_in: 0,

@@ -5,17 +5,13 @@
 //! is restored.
 
 use super::Server;
-use super::services::Code;
+use super::services::Service;
 use crate::arena::Key;
 use crate::interface::Context;
 use crate::log::Level;
 use crate::metrics::StartKind;
 use crate::pool::{Finished, FunctionId, Start};
 use dormouse::{Callable, Image, Instance, Limits, RestoreError};
-
-/// Page tables under one warm instance: a page of entries and the directory above it (its slot has one of each).
-const PAGE_TABLE_BYTES: u64 = 8 << 10;
-const PAGE_BYTES: u64 = 4 << 10;
 
 /// Warm instances given up for one that cannot be restored for lack of room.
 const RECLAIMS_MAX: u32 = 16;
@@ -34,8 +30,8 @@ pub(super) struct Used {
 /// Why an invocation gets no instance now.
 #[derive(Debug)]
 pub(super) enum StartError {
-    /// The function is being compiled again for this machine.
-    Rebuilding,
+    /// The function's code, or what its calls need of the image, is not in memory yet.
+    NotReady,
     /// There are too many instances, or no memory for another.
     Exhausted(String),
     Failed(String),
@@ -54,28 +50,29 @@ impl Server {
             unreachable!("a service with invocations stays");
         };
         let pool_id = service.pool_id;
-        let was_loaded = matches!(service.code, Code::Loaded(_));
-        if !was_loaded && let Err(error) = self.load(service_key) {
+        self.reset_used();
+        if self.pool.stock(pool_id).waiting == 0
+            && let Err(error) = self.make_ready(service_key)
+        {
             return (Err((error, context)), StartKind::DiskCold);
         }
-        self.reset_used();
-        let Some(Code::Loaded(loaded)) =
-            self.services.get(service_key).map(|service| &service.code)
+        self.services.touch(service_key);
+        let Some(loaded) = self
+            .services
+            .get_mut(service_key)
+            .and_then(Service::loaded_mut)
         else {
-            unreachable!("the service was just loaded");
+            unreachable!("what is ready, or has an instance waiting, is loaded");
         };
         let entry = loaded.entry;
         if let Start::Warm(mut instance) = self.pool.request(pool_id, self.now_ns) {
             instance.replace_data(context);
             return (Ok((instance, entry)), StartKind::Warm);
         }
+        let recorded = loaded.is_to_be_recorded();
         let (image, limits) = (loaded.image.clone(), loaded.limits);
-        let start = if was_loaded {
-            StartKind::Cold
-        } else {
-            StartKind::DiskCold
-        };
-        match self.restore(&image, limits) {
+        let start = StartKind::Cold;
+        match self.restore(&image, limits, recorded) {
             Ok(mut instance) => {
                 instance.replace_data(context);
                 (Ok((instance, entry)), start)
@@ -88,9 +85,18 @@ impl Server {
     }
 
     /// Restores an image, at the expense of a warm instance of another function if need be.
-    fn restore(&mut self, image: &Image, limits: Limits) -> Result<Instance, StartError> {
+    fn restore(
+        &mut self,
+        image: &Image,
+        limits: Limits,
+        recorded: bool,
+    ) -> Result<Instance, StartError> {
         for attempt in 0.. {
-            let lacking = match image.restore(limits, Box::new(())) {
+            let restored = match recorded {
+                true => image.restore_recorded(limits, Box::new(())),
+                false => image.restore(limits, Box::new(())),
+            };
+            let lacking = match restored {
                 Ok(instance) => return Ok(instance),
                 Err(RestoreError::Limit(limit)) => {
                     return Err(StartError::Failed(limit.to_string()));
@@ -114,10 +120,12 @@ impl Server {
                 started_ns,
             } = used;
             let run_ns = self.now_ns.saturating_sub(started_ns);
+            if instance.is_recording() {
+                self.record_pages(pool_id, &mut instance);
+            }
             match instance.reset(Box::new(())) {
-                Ok(report) => {
-                    let pages = 1 + report.pages_kept as u64;
-                    let held_bytes = pages * PAGE_BYTES + PAGE_TABLE_BYTES;
+                Ok(_) => {
+                    let held_bytes = instance.held_bytes();
                     let finished = Finished {
                         instance,
                         held_bytes,
@@ -160,14 +168,20 @@ impl Server {
         let Some(pool_id) = self.pool.short(self.now_ns) else {
             return false;
         };
-        let Some(service) = self.services.by_pool_id(pool_id) else {
+        let Some(key) = self.services.key_of(pool_id) else {
             return true;
         };
-        let Code::Loaded(loaded) = &service.code else {
+        // One that sleeps is left asleep; one that has to be read from disk first is named again when it is called.
+        let is_open =
+            |server: &Server| server.services.get(key).and_then(Service::loaded).is_some();
+        if !is_open(self) || self.make_ready(key).is_err() {
+            return true;
+        }
+        let Some(loaded) = self.services.get(key).and_then(Service::loaded) else {
             return true;
         };
         if let Ok(instance) = loaded.image.restore(loaded.limits, Box::new(())) {
-            let held_bytes = PAGE_BYTES + PAGE_TABLE_BYTES;
+            let held_bytes = instance.held_bytes();
             self.pool.add(
                 pool_id,
                 instance,

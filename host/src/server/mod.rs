@@ -8,7 +8,8 @@
 //!
 //! * `clients.rs`: sockets to requests; `calls.rs`: requests to invocations of functions; `slices.rs`: running them;
 //!   `endings.rs`: what became of them; `verdict.rs`: what the client and the log are told of it.
-//! * `services.rs`: the functions that are served; `instances.rs`: where their instances come from and go to.
+//! * `services.rs`: the functions that are served; `instances.rs`: where their instances come from and go to; `opening.rs`: how
+//!   their code and images come into memory; `disk.rs`: the threads that wait for the disk.
 //! * `administration.rs`: the admin API and deployments; `drain.rs`: the end.
 //!
 //! A [`Server`] owns all state, and each of these files is a part of its implementation. What can be decided without
@@ -22,9 +23,11 @@
 mod administration;
 mod calls;
 mod clients;
+mod disk;
 mod drain;
 mod endings;
 mod instances;
+mod opening;
 mod services;
 mod slices;
 mod verdict;
@@ -44,9 +47,10 @@ use crate::scheduler::{RunQueue, Timers};
 use crate::store::Store;
 use calls::Invocation;
 use clients::{Client, Side};
+use disk::DiskThreads;
 use dormouse::{Engine, EngineError, EngineOptions, Imports, Instance};
 use instances::Used;
-use mio::{Events, Interest, Poll, Token};
+use mio::{Events, Interest, Poll, Token, Waker};
 use services::Services;
 use signal_hook_mio::v1_0::Signals;
 use std::collections::{HashMap, VecDeque};
@@ -61,8 +65,8 @@ const INSTANCES_MAX: usize = 30_000;
 const INSTANCES_RESERVED: usize = 1_000;
 /// Clients connected at a time, if the limit on open files allows as many.
 const CONNECTIONS_MAX: usize = 20_000;
-/// Descriptors that are not for clients: listeners, files of functions, workers.
-const FILES_RESERVED: u64 = 1_024;
+/// Of the files a process may open, clients may hold one part in so many.
+const CLIENT_FILES_PART: u64 = 2;
 /// Of the machine's memory, warm instances may use one part in so many unless told otherwise.
 const BUDGET_PART: u64 = 4;
 /// Events taken at a time.
@@ -76,8 +80,9 @@ const PUBLIC: Token = Token(0);
 const ADMIN: Token = Token(1);
 const SIGNALS: Token = Token(2);
 const WORKERS: Token = Token(3);
+const DISK: Token = Token(4);
 /// The token of the client at place 0.
-const CLIENTS: usize = 4;
+const CLIENTS: usize = 5;
 
 /// Why the server does not serve.
 #[derive(Debug)]
@@ -178,6 +183,7 @@ pub struct Server {
     housework: bool,
 
     store: Store,
+    disk: DiskThreads,
     deployments: Deployments,
     /// Who waits for a deployment.
     deploying: HashMap<crate::deploy::DeploymentId, administration::Waiting>,
@@ -211,6 +217,9 @@ impl Server {
         registry
             .register(&mut signals, SIGNALS, Interest::READABLE)
             .map_err(system("handle signals"))?;
+        let disk = Waker::new(registry, DISK)
+            .and_then(DiskThreads::start)
+            .map_err(system("start threads for the disk"))?;
         let listen = |address, token, what| {
             let bind = || -> io::Result<(Listener, SocketAddr)> {
                 let mut listener = Listener::bind(address)?;
@@ -231,6 +240,8 @@ impl Server {
             ..EngineOptions::default()
         };
         let engine = Engine::new(&engine_options).map_err(ServeError::Engine)?;
+        let files_max = files_max();
+        let functions_open_max = services::functions_open_max(&engine, files_max);
         let pool_limits = Limits {
             budget_bytes: options.budget_bytes.unwrap_or_else(default_budget_bytes),
             instances_max: INSTANCES_MAX - INSTANCES_RESERVED,
@@ -255,11 +266,11 @@ impl Server {
             next_sweep_ns: 0,
             ready: VecDeque::new(),
             clients: Arena::default(),
-            clients_max: clients_max(),
+            clients_max: clients_max(files_max),
             shared: Shared::new(timeouts, unix.as_secs()),
             engine,
             imports: interface::imports(),
-            services: Services::default(),
+            services: Services::new(functions_open_max),
             invocations: Arena::default(),
             run_queue: RunQueue::default(),
             timers: Timers::default(),
@@ -268,6 +279,7 @@ impl Server {
             given_up: Vec::new(),
             housework: false,
             store,
+            disk,
             deployments: Deployments::new(),
             deploying: HashMap::new(),
             log,
@@ -356,6 +368,7 @@ impl Server {
             PUBLIC => self.accept(Side::Public),
             ADMIN => self.accept(Side::Admin),
             SIGNALS => self.on_signals(),
+            DISK => self.take_from_disk(),
             // They are looked after at the end of the turn.
             WORKERS => {}
             Token(token) => self.on_client_event(token - CLIENTS, event),
@@ -422,8 +435,8 @@ fn default_budget_bytes() -> u64 {
     total_bytes / BUDGET_PART
 }
 
-/// How many clients there may be, after the limit on open files was raised as far as it goes.
-fn clients_max() -> usize {
+/// How many files the process may open, after the limit was raised as far as it goes.
+fn files_max() -> u64 {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
     let limit = getrlimit(Resource::Nofile);
     let raised = Rlimit {
@@ -434,9 +447,12 @@ fn clients_max() -> usize {
         Ok(()) => limit.maximum,
         Err(_) => limit.current,
     };
-    let files = current.unwrap_or(u64::MAX);
-    let for_clients = files.saturating_sub(FILES_RESERVED).max(files / 2);
-    usize::try_from(for_clients)
+    current.unwrap_or(u64::MAX)
+}
+
+/// How many clients there may be, in a process that may open so many files.
+fn clients_max(files_max: u64) -> usize {
+    usize::try_from(files_max / CLIENT_FILES_PART)
         .unwrap_or(usize::MAX)
         .min(CONNECTIONS_MAX)
 }

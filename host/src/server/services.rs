@@ -3,17 +3,20 @@
 //! A service comes into being with the first request for its function, and its files are opened with the first
 //! invocation, so that a server starts at once however many functions there are. A function that is deployed again gets
 //! another service; the old one ends with its last invocation.
+//!
+//! An open function takes a descriptor and a few mappings, of which a process has only so many: at most
+//! [`functions_open_max`] are open, and the one whose last call is longest ago goes back to sleep for the next.
+//! Invariant: `opened` has exactly the services whose code is loaded, by the index of their keys.
 
 use super::Server;
-use super::instances::StartError;
 use crate::arena::{Arena, Key};
 use crate::interface;
-use crate::log::Level;
 use crate::metrics::MetricsId;
 use crate::pool::FunctionId;
+use crate::pool::recency::Recency;
 use crate::scheduler::Admission;
 use crate::store::{Kind, Version};
-use dormouse::{Callable, Image, ImageError, Limits, LoadError, Module};
+use dormouse::{Callable, Engine, Image, Limits};
 use std::collections::HashMap;
 use std::rc::Rc;
 
@@ -26,6 +29,8 @@ pub(super) struct Service {
     pub metrics_id: MetricsId,
     pub admission: Admission<Key>,
     pub code: Code,
+    /// Invocations that start when the code is there, or what they need of the image.
+    pub waiting: Vec<Key>,
     /// Another version has its name now, or nobody.
     pub retired: bool,
 }
@@ -34,6 +39,8 @@ pub(super) struct Service {
 pub(super) enum Code {
     /// On disk.
     Asleep,
+    /// Being read from disk.
+    Opening,
     Loaded(Loaded),
     /// Being compiled again for this binary and processor.
     Rebuilding,
@@ -45,17 +52,76 @@ pub(super) struct Loaded {
     pub image: Image,
     pub entry: Callable,
     pub limits: Limits,
+    /// What calls need of the image is being read from disk.
+    pub reading: bool,
+    /// When it was last seen to be in memory.
+    pub seen_ns: u64,
+    /// Instances restored so far.
+    pub restored: u32,
+}
+
+impl Loaded {
+    /// An instance is about to be restored; whether to record what its call touches.
+    pub fn is_to_be_recorded(&mut self) -> bool {
+        self.restored = self.restored.wrapping_add(1);
+        self.image.calls_recorded() < FIRST_RECORDS || self.restored.is_multiple_of(RECORD_EVERY)
+    }
+}
+
+/// Of the files a process may open, functions may hold one part in so many.
+const FILES_PART: u64 = 4;
+
+/// Calls that are recorded before the working set counts as known, and how seldom calls are afterwards.
+const FIRST_RECORDS: usize = 2;
+const RECORD_EVERY: u32 = 256;
+
+/// Busy functions that are passed over in the search for one that can go to sleep.
+const BUSY_PASSED_MAX: usize = 64;
+
+/// How many functions may be open at a time, in a process that may open so many files.
+pub(super) fn functions_open_max(engine: &Engine, files_max: u64) -> usize {
+    let by_files = usize::try_from(files_max / FILES_PART).unwrap_or(usize::MAX);
+    engine.images_max().min(by_files).max(1)
 }
 
 /// All services.
-#[derive(Default)]
 pub(super) struct Services {
     services: Arena<Service>,
     by_name: HashMap<String, Key>,
     by_pool_id: HashMap<FunctionId, Key>,
+    opened: Recency,
+    open: usize,
+    open_max: usize,
+}
+
+impl Service {
+    pub fn loaded(&self) -> Option<&Loaded> {
+        match &self.code {
+            Code::Loaded(loaded) => Some(loaded),
+            Code::Asleep | Code::Opening | Code::Rebuilding | Code::Broken(_) => None,
+        }
+    }
+
+    pub fn loaded_mut(&mut self) -> Option<&mut Loaded> {
+        match &mut self.code {
+            Code::Loaded(loaded) => Some(loaded),
+            Code::Asleep | Code::Opening | Code::Rebuilding | Code::Broken(_) => None,
+        }
+    }
 }
 
 impl Services {
+    pub fn new(open_max: usize) -> Services {
+        Services {
+            services: Arena::default(),
+            by_name: HashMap::new(),
+            by_pool_id: HashMap::new(),
+            opened: Recency::default(),
+            open: 0,
+            open_max,
+        }
+    }
+
     pub fn get(&self, key: Key) -> Option<&Service> {
         self.services.get(key)
     }
@@ -68,6 +134,10 @@ impl Services {
         self.services.get(*self.by_name.get(name)?)
     }
 
+    pub fn key_of(&self, id: FunctionId) -> Option<Key> {
+        self.by_pool_id.get(&id).copied()
+    }
+
     pub fn by_pool_id(&self, id: FunctionId) -> Option<&Service> {
         self.services.get(*self.by_pool_id.get(&id)?)
     }
@@ -76,6 +146,64 @@ impl Services {
         self.services
             .keys()
             .filter_map(|key| self.services.get(key))
+    }
+
+    /// How many are open.
+    pub fn open(&self) -> usize {
+        self.open
+    }
+
+    /// The one way that code comes and goes.
+    pub fn set_code(&mut self, key: Key, code: Code) {
+        let Some(service) = self.services.get_mut(key) else {
+            return;
+        };
+        let was_open = service.loaded().is_some();
+        service.code = code;
+        let is_open = service.loaded().is_some();
+        match (was_open, is_open) {
+            (false, true) => {
+                self.open += 1;
+                self.opened.touch(key.index() as u32);
+            }
+            (true, false) => {
+                self.open -= 1;
+                self.opened.remove(key.index() as u32);
+            }
+            _ => {}
+        }
+    }
+
+    /// A call of an open service begins.
+    pub fn touch(&mut self, key: Key) {
+        debug_assert!(
+            self.services
+                .get(key)
+                .is_some_and(|service| service.loaded().is_some())
+        );
+        self.opened.touch(key.index() as u32);
+    }
+
+    /// An open service beyond those that may be: the one without invocations whose last call is longest ago.
+    pub fn beyond(&mut self) -> Option<Key> {
+        if self.open <= self.open_max {
+            return None;
+        }
+        for _ in 0..BUSY_PASSED_MAX {
+            let oldest = self.opened.oldest()?;
+            let key = self.services.key_at(oldest as usize)?;
+            if self.services.get(key)?.admission.is_idle() {
+                return Some(key);
+            }
+            // One that is busy is in use now.
+            self.opened.touch(oldest);
+        }
+        None
+    }
+
+    fn remove(&mut self, key: Key) {
+        self.set_code(key, Code::Asleep);
+        self.services.remove(key);
     }
 }
 
@@ -108,6 +236,7 @@ impl Server {
             metrics_id: self.metrics.id(&name),
             admission: Admission::default(),
             code: Code::Asleep,
+            waiting: Vec::new(),
             retired: false,
             version,
         });
@@ -154,98 +283,7 @@ impl Server {
             return;
         };
         if service.retired && service.admission.is_idle() {
-            self.services.services.remove(key);
+            self.services.remove(key);
         }
     }
-
-    /// Opens the files of a service.
-    pub(super) fn load(&mut self, key: Key) -> Result<(), StartError> {
-        let Some(service) = self.services.services.get_mut(key) else {
-            unreachable!("a service with invocations stays");
-        };
-        match &service.code {
-            Code::Rebuilding => return Err(StartError::Rebuilding),
-            Code::Broken(message) => return Err(StartError::Failed(message.clone())),
-            Code::Asleep | Code::Loaded(_) => {}
-        }
-        let (engine, imports, store) = (&self.engine, &self.imports, &self.store);
-        match open(engine, imports, store, &service.version) {
-            Ok(loaded) => {
-                service.code = Code::Loaded(loaded);
-                Ok(())
-            }
-            Err(OpenError::Mismatch(cause)) if !service.retired => {
-                let name = &service.version.name;
-                let message = format!("the function {name} is compiled again: {cause}");
-                self.log.server(Level::Warn, &message);
-                let version = service.version.clone();
-                self.rebuild(key, &version)
-            }
-            Err(OpenError::Mismatch(cause) | OpenError::Failed(cause)) => {
-                Err(StartError::Failed(cause))
-            }
-        }
-    }
-
-    fn rebuild(&mut self, key: Key, version: &Version) -> Result<(), StartError> {
-        match self.deployments.submit_rebuild(&self.store, version) {
-            Ok(id) => {
-                self.deploying
-                    .insert(id, super::administration::Waiting::Rebuild(key));
-                if let Some(service) = self.services.get_mut(key) {
-                    service.code = Code::Rebuilding;
-                }
-                Err(StartError::Rebuilding)
-            }
-            Err(error) => Err(StartError::Failed(error.to_string())),
-        }
-    }
-}
-
-enum OpenError {
-    /// The files do not match this binary or processor, or are damaged: they can be made again.
-    Mismatch(String),
-    Failed(String),
-}
-
-fn open(
-    engine: &dormouse::Engine,
-    imports: &dormouse::Imports,
-    store: &crate::store::Store,
-    version: &Version,
-) -> Result<Loaded, OpenError> {
-    let failed = |error: &dyn std::fmt::Display| OpenError::Failed(error.to_string());
-    let artifact = store
-        .artifact_file(version)
-        .map_err(|error| failed(&error))?;
-    let module = Module::load(engine, &artifact).map_err(|error| match error {
-        LoadError::Artifact(error) => OpenError::Mismatch(error.to_string()),
-        error => failed(&error),
-    })?;
-    let linked = module.link(imports).map_err(|error| failed(&error))?;
-    let image = store.image_file(version).map_err(|error| failed(&error))?;
-    let image = Image::open(&linked, &image).map_err(|error| match error {
-        ImageError::Io(_) | ImageError::InCall => failed(&error),
-        error => OpenError::Mismatch(error.to_string()),
-    })?;
-    let export = match version.kind {
-        Kind::Command => "_start",
-        Kind::Reactor => "handle",
-    };
-    let entry = linked
-        .module()
-        .function(export)
-        .ok_or_else(|| OpenError::Failed(format!("the module does not export {export}")))?;
-    let config = &version.config;
-    let limits = Limits {
-        memory_bytes: config.memory_bytes,
-        table_elements: config.table_elements,
-        stack_bytes: config.stack_bytes,
-        cpu_time: Some(config.cpu),
-    };
-    Ok(Loaded {
-        image,
-        entry,
-        limits,
-    })
 }

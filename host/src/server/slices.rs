@@ -7,6 +7,7 @@ use super::{Due, Server};
 use crate::arena::Key;
 use crate::interface::Wait;
 use crate::log::Level;
+use crate::metrics::StartKind;
 use dormouse::{Progress, Reason};
 use std::time::Instant;
 
@@ -110,6 +111,10 @@ impl Server {
         };
         let error = match result {
             Ok((instance, entry)) => {
+                let start = match start {
+                    StartKind::Cold if invocation.waited_for_disk => StartKind::DiskCold,
+                    start => start,
+                };
                 invocation.started = Some((self.now_ns, start));
                 invocation.holder = Holder::Instance(instance);
                 let Holder::Instance(instance) = &mut invocation.holder else {
@@ -128,9 +133,10 @@ impl Server {
             }
         };
         match error {
-            StartError::Rebuilding => {
-                // The end of the rebuild wakes it.
+            StartError::NotReady => {
                 invocation.stage = Stage::Blocked;
+                invocation.waited_for_disk = true;
+                self.when_ready(service_key, call);
                 self.set_deadline(call);
             }
             StartError::Exhausted(message) => {
@@ -175,8 +181,14 @@ impl Server {
         let Some(invocation) = self.invocations.get_mut(call) else {
             return false;
         };
+        let atomic = match &invocation.holder {
+            Holder::Instance(instance) => instance.atomic_wait(),
+            Holder::Context(_) | Holder::Nobody => None,
+        };
         let context = invocation.context();
         let (ready, until) = match context.wait {
+            // Nobody can notify it; without a deadline, its call's time limit ends it.
+            _ if let Some(wait) = atomic => (wait.notified, wait.deadline),
             None | Some(Wait::Yield) => (true, None),
             Some(Wait::Input) => (context.input.ready(), None),
             Some(Wait::OutputSpace) => (context.output.room() > 0, None),

@@ -338,6 +338,18 @@ mod tests {
         );
         check(
             Kind::Reactor,
+            &stopped(Reason::UncaughtException(dormouse::Exception {
+                tag: 0,
+                name: None,
+                types: Vec::new(),
+                words: Vec::new(),
+            })),
+            None,
+            500,
+            "uncaught_exception",
+        );
+        check(
+            Kind::Reactor,
             &stopped(Reason::HostPanic("x".into())),
             None,
             500,

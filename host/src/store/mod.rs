@@ -24,7 +24,7 @@ pub use disk::{Disk, OsDisk};
 pub use error::StoreError;
 pub use manifest::{Function, VERSIONS_KEPT, Version, version_id};
 pub use name::{FunctionName, InvalidName, NAME_BYTES_MAX};
-pub use paths::{ARTIFACT_FILE, IMAGE_FILE, MODULE_FILE, Paths};
+pub use paths::{ARTIFACT_FILE, IMAGE_FILE, MODULE_FILE, Paths, WORKING_SET_FILE};
 
 use std::collections::BTreeMap;
 use std::fs::{self, File, TryLockError};
@@ -144,24 +144,16 @@ impl Store {
         }
     }
 
-    /// The compiled code of a version.
-    pub fn artifact_file(&self, version: &Version) -> Result<File, StoreError> {
-        self.file(version, ARTIFACT_FILE)
-    }
-
-    /// The image of a version.
-    pub fn image_file(&self, version: &Version) -> Result<File, StoreError> {
-        self.file(version, IMAGE_FILE)
+    /// The files of a version that serve requests.
+    pub fn files(&self, version: &Version) -> VersionFiles {
+        VersionFiles {
+            directory: self.paths.version(version),
+        }
     }
 
     /// The module of a version, from which the other two can be made again.
     pub fn module_path(&self, version: &Version) -> PathBuf {
         self.paths.version(version).join(MODULE_FILE)
-    }
-
-    fn file(&self, version: &Version, name: &str) -> Result<File, StoreError> {
-        let path = self.paths.version(version).join(name);
-        File::open(&path).map_err(StoreError::io("cannot open", &path))
     }
 
     /// Makes an earlier version current: the given one, or the one that was current before.
@@ -187,6 +179,33 @@ impl Store {
         let result = change::remove(&self.paths, &*self.disk, name);
         self.reload(name);
         result
+    }
+}
+
+/// Where a version's files are, to be opened by any thread.
+#[derive(Clone, Debug)]
+pub struct VersionFiles {
+    directory: PathBuf,
+}
+
+impl VersionFiles {
+    /// The compiled code.
+    pub fn artifact(&self) -> Result<File, StoreError> {
+        self.open(ARTIFACT_FILE)
+    }
+
+    pub fn image(&self) -> Result<File, StoreError> {
+        self.open(IMAGE_FILE)
+    }
+
+    /// The note on what calls need of the image; there may be none.
+    pub fn working_set_path(&self) -> PathBuf {
+        self.directory.join(WORKING_SET_FILE)
+    }
+
+    fn open(&self, name: &str) -> Result<File, StoreError> {
+        let path = self.directory.join(name);
+        File::open(&path).map_err(StoreError::io("cannot open", &path))
     }
 }
 

@@ -455,7 +455,7 @@ fn rollback_and_removal_answer_what_is_missing() {
     store.reload(&name);
     assert_eq!(store.rollback(&name, None).unwrap().id, first.id);
     assert_eq!(store.function("f").unwrap().current().id, first.id);
-    let mut image = store.image_file(&first).unwrap();
+    let mut image = store.files(&first).image().unwrap();
     store.remove(&name).unwrap();
     assert!(store.function("f").is_none());
     // An open file outlives its function.

@@ -9,6 +9,7 @@
 //!   frames is followed.
 //! * Nothing here recurses, whatever the nesting of the module.
 
+mod atomic;
 mod call;
 mod cast;
 mod control;
@@ -204,6 +205,7 @@ impl<'a> Translator<'a> {
         }
         let known = variable::translate(self, operator)
             || memory::translate(self, operator)
+            || atomic::translate(self, operator)
             || numeric::translate(self, operator)
             || convert::translate(self, operator)
             || call::translate(self, operator)
