@@ -4,6 +4,7 @@
 //! a defect of ours, and ends the guest. Bounds are checked before anything is touched.
 
 use super::builtins::{PART_BYTES, check, in_parts};
+use super::collector::{Saved, saving_registers};
 use super::fiber::{contain, inner_of, yield_if_preempted};
 use super::heap;
 use super::instance::Inner;
@@ -154,11 +155,12 @@ unsafe fn allocate_array(
     kind: u32,
     logarithm: u32,
     length: u64,
+    saved: Saved,
 ) -> Result<u64, Reason> {
     let header = array_header(kind, logarithm, length)?;
     // SAFETY: the caller's promise.
     unsafe {
-        let array = heap::allocate(inner, header)?;
+        let array = heap::allocate(inner, header, saved)?;
         Ok((*inner).set_array_length(array, length))
     }
 }
@@ -168,15 +170,26 @@ fn halves(word: u64) -> (u32, u32) {
     (word as u32, (word >> 32) as u32)
 }
 
+saving_registers!(allocate, allocate_saved);
+saving_registers!(new_data, new_data_saved);
+saving_registers!(new_elements, new_elements_saved);
+
 /// See [`Builtin::ArrayAllocate`](crate::layout::Builtin::ArrayAllocate).
-pub unsafe extern "C" fn allocate(vmctx: *mut u8, kind: u64, length: u64) -> u64 {
+unsafe extern "C" fn allocate_saved(
+    vmctx: *mut u8,
+    kind: u64,
+    length: u64,
+    _: u64,
+    _: u64,
+    saved: Saved,
+) -> u64 {
     // SAFETY: called by a stub of compiled code with its vmctx (the argument of every built-in here), so the instance is live, this
     // is its fiber, and its owner waits in `resume`.
     unsafe {
         let inner = inner_of(vmctx);
         contain(inner, || {
             let (kind, logarithm) = halves(kind);
-            allocate_array(inner, kind, logarithm, length)
+            allocate_array(inner, kind, logarithm, length, saved)
         })
     }
 }
@@ -236,12 +249,13 @@ pub unsafe extern "C" fn copy(
 }
 
 /// See [`Builtin::ArrayNewData`](crate::layout::Builtin::ArrayNewData).
-pub unsafe extern "C" fn new_data(
+unsafe extern "C" fn new_data_saved(
     vmctx: *mut u8,
     kind: u64,
     segment: u64,
     source: u64,
     length: u64,
+    saved: Saved,
 ) -> u64 {
     // SAFETY: see `allocate`; both ranges are checked, and an artifact is no part of a heap.
     unsafe {
@@ -250,7 +264,7 @@ pub unsafe extern "C" fn new_data(
             let (kind, logarithm) = halves(kind);
             let bytes = length << logarithm;
             let data = (*inner).data_range(segment as u32, source, bytes)?;
-            let array = allocate_array(inner, kind, logarithm, length)?;
+            let array = allocate_array(inner, kind, logarithm, length, saved)?;
             let elements = (*inner).elements(array, logarithm, 0, length)?;
             std::ptr::copy_nonoverlapping(data, elements, bytes as usize);
             Ok(array)
@@ -259,12 +273,13 @@ pub unsafe extern "C" fn new_data(
 }
 
 /// See [`Builtin::ArrayNewElements`](crate::layout::Builtin::ArrayNewElements).
-pub unsafe extern "C" fn new_elements(
+unsafe extern "C" fn new_elements_saved(
     vmctx: *mut u8,
     kind: u64,
     segment: u64,
     source: u64,
     length: u64,
+    saved: Saved,
 ) -> u64 {
     // SAFETY: see `allocate`.
     unsafe {
@@ -272,7 +287,7 @@ pub unsafe extern "C" fn new_elements(
         contain(inner, || {
             let segment = segment as u32;
             (*inner).element_range(segment, source, length)?;
-            let array = allocate_array(inner, kind as u32, 3, length)?;
+            let array = allocate_array(inner, kind as u32, 3, length, saved)?;
             let elements = (*inner).elements(array, 3, 0, length)?;
             (*inner).store_elements(elements.cast(), segment, source, length)?;
             Ok(array)

@@ -5,6 +5,7 @@
 
 use super::array;
 use super::atomic;
+use super::collector::{Saved, saving_registers};
 use super::exception;
 use super::fiber::{contain, inner_of, yield_if_preempted};
 use super::heap;
@@ -250,10 +251,19 @@ unsafe extern "C" fn table_init(
     }
 }
 
-unsafe extern "C" fn object_allocate(vmctx: *mut u8, header: u64) -> u64 {
+saving_registers!(object_allocate, object_allocate_saved);
+
+unsafe extern "C" fn object_allocate_saved(
+    vmctx: *mut u8,
+    header: u64,
+    _: u64,
+    _: u64,
+    _: u64,
+    saved: Saved,
+) -> u64 {
     // SAFETY: see `memory_grow`.
     unsafe {
         let inner = inner_of(vmctx);
-        contain(inner, || heap::allocate(inner, header))
+        contain(inner, || heap::allocate(inner, header, saved))
     }
 }

@@ -4,8 +4,8 @@
 //! of the call in progress. In all but the last it is known which words are references. The stack is looked at
 //! conservatively: whatever compiled code will use again is there, or in a register that callees preserve, as the reference it
 //! was or as an address computed from it, and any word that could be one counts. For that reason an address within an object
-//! keeps it, and for that reason objects do not move. The host's frames of the built-in are looked at too: they have saved
-//! such registers.
+//! keeps it, and for that reason objects do not move. The entry of a built-in that may collect saves such registers; the host's
+//! frames are not looked at, since they are full of what earlier calls left.
 //!
 //! ```text
 //!   survey: where objects begin --> mark: from the roots, through the objects --> sweep: the others become free runs
@@ -27,7 +27,6 @@ use crate::layout::{
     ARRAY_ELEMENTS_OFFSET, ARRAY_LENGTH_OFFSET, EXCEPTION_KIND, EXTERNALIZED, FIRST_OBJECT,
     FREE_KIND, HEAP_START, OBJECT_HEADER_BYTES, PAGE_BYTES, object_header,
 };
-use std::arch::asm;
 
 /// A collection is due when so many bytes were taken for objects since the last, or as many as it left alive if that is more.
 const ALLOCATED_BYTES_MIN: u64 = 1 << 20;
@@ -149,6 +148,7 @@ impl Bits {
 pub(crate) struct Collector {
     /// Bytes taken for objects since the last collection.
     allocated_bytes: u64,
+    collected: bool,
     /// Bytes of the objects that the last collection left.
     live_bytes: u64,
     /// Where objects begin.
@@ -175,8 +175,14 @@ impl Collector {
         self.allocated_bytes += bytes;
     }
 
-    pub fn is_due(&self) -> bool {
-        self.allocated_bytes >= self.live_bytes.max(ALLOCATED_BYTES_MIN)
+    /// Whether it is time for a collection of a heap of this length. Before the first, all that was there from the start counts as
+    /// alive: a restored instance does not look through its image for one short call.
+    pub fn is_due(&self, heap_bytes: u64) -> bool {
+        let live_bytes = match self.collected {
+            true => self.live_bytes,
+            false => heap_bytes.saturating_sub(self.allocated_bytes),
+        };
+        self.allocated_bytes >= live_bytes.max(ALLOCATED_BYTES_MIN)
     }
 
     fn begin(&mut self, heap: Heap) {
@@ -194,6 +200,7 @@ impl Collector {
     /// Gives back what only a collection needs.
     fn end(&mut self) {
         *self = Collector {
+            collected: true,
             live_bytes: self.live_bytes,
             ..Collector::default()
         };
@@ -400,49 +407,60 @@ impl Inner {
         self.collector = collector;
     }
 
-    /// Marks what the compiled code of the call in progress may refer to: words of its stack, and those that the registers had
-    /// which a callee preserves. Each of these is still there, or in a frame of the host further in that has saved it.
-    fn mark_stack(&mut self, heap: Heap, shapes: &Shapes) {
-        let mut registers = [0u64; 6];
-        let stack_pointer: usize;
-        // SAFETY: writes six words to where there is room for them, and reads registers.
-        unsafe {
-            asm!(
-                "mov [{to}], rbx",
-                "mov [{to} + 8], rbp",
-                "mov [{to} + 16], r12",
-                "mov [{to} + 24], r13",
-                "mov [{to} + 32], r14",
-                "mov [{to} + 40], r15",
-                "mov {stack_pointer}, rsp",
-                to = in(reg) registers.as_mut_ptr(),
-                stack_pointer = out(reg) stack_pointer,
-                options(nostack, preserves_flags),
-            );
-        }
+    /// Marks what the compiled code of the call in progress may refer to: from the registers that its last call of a built-in
+    /// saved to the base of its stack.
+    fn mark_stack(&mut self, heap: Heap, shapes: &Shapes, saved: Saved) {
         let stack = self.frames_range();
+        let first = saved.0 as usize;
         assert!(
-            stack.contains(&stack_pointer) && stack_pointer.is_multiple_of(8),
+            stack.contains(&first) && first.is_multiple_of(8),
             "on the stack of the call"
         );
         let vmctx = self.vmctx() as u64;
-        for word in registers {
-            self.collector.mark_word(heap, shapes, vmctx, word);
-        }
-        for address in (stack_pointer..stack.end).step_by(8) {
-            // SAFETY: on the call's own stack, which is mapped, between the stack pointer and its base. Read as it is in memory:
-            // what is a local of a function in between is only looked at.
-            let word = unsafe { (address as *const u64).read_volatile() };
+        for address in (first..stack.end).step_by(8) {
+            // SAFETY: on the call's own stack, which is mapped; no frame from there on changes while the call is in this built-in.
+            let word = unsafe { (address as *const u64).read() };
             self.collector.mark_word(heap, shapes, vmctx, word);
         }
     }
 }
 
+/// Where a built-in's entry saved the registers of its caller: all else of the guest follows on the stack.
+#[derive(Clone, Copy)]
+#[repr(transparent)]
+pub(super) struct Saved(*const u64);
+
+/// Defines the entry of a built-in that may collect. It saves the registers that callees preserve, which are the guest's, and passes
+/// their place as the sixth argument.
+macro_rules! saving_registers {
+    ($entry:ident, $builtin:path) => {
+        #[unsafe(naked)]
+        pub unsafe extern "C" fn $entry() -> u64 {
+            std::arch::naked_asm!(
+                "push rbp",
+                "push rbx",
+                "push r12",
+                "push r13",
+                "push r14",
+                "push r15",
+                "mov r9, rsp",
+                "sub rsp, 8",
+                "call {builtin}",
+                // The built-in has preserved them: nothing is to be restored.
+                "add rsp, 56",
+                "ret",
+                builtin = sym $builtin,
+            )
+        }
+    };
+}
+pub(super) use saving_registers;
+
 /// Frees the objects that nothing refers to.
 ///
 /// # Safety
 /// As for [`allocate`](super::heap::allocate).
-pub(super) unsafe fn collect(inner: *mut Inner) {
+pub(super) unsafe fn collect(inner: *mut Inner, saved: Saved) {
     // SAFETY: the caller's promise. No reference into `inner` is live across a suspension, nothing that needs dropping is on the stack,
     // and the heap does not change while the guest is suspended in this built-in.
     unsafe {
@@ -456,7 +474,7 @@ pub(super) unsafe fn collect(inner: *mut Inner) {
             let module = (*inner).linked.module().clone();
             let shapes = module.shapes();
             (*inner).mark_state(heap, shapes);
-            (*inner).mark_stack(heap, shapes);
+            (*inner).mark_stack(heap, shapes, saved);
         }
         loop {
             let more = {

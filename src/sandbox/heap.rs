@@ -11,14 +11,15 @@
 //!
 //! * Objects and free runs follow each other without gaps, each as long as its header says, so that the heap can be walked. The
 //!   one gap is the current run, `next..limit`: objects are made there, one behind the other.
-//! * What lies in the current run is zero, and so is a fresh object.
+//! * What lies in the current run is zero, and so is a fresh object. Compiled code makes structs there by itself; a header at `next`
+//!   that it has stored and not passed yet is the one other word.
 //! * Objects do not move. `collector.rs` makes those that nothing refers to free runs, which become the current run in turn.
 //! * Length, `next`, `limit` and the first free run are words of the state: a heap is frozen, restored and reset like memory,
 //!   without fix-ups.
 //! * The heap counts in [`Limits::memory_bytes`](super::Limits::memory_bytes) with its length.
 
 use super::builtins::PART_BYTES;
-use super::collector;
+use super::collector::{self, Saved};
 use super::fiber::yield_if_preempted;
 use super::instance::Inner;
 use super::trap::{Limit, Reason};
@@ -257,17 +258,17 @@ impl Inner {
 /// As [`Inner::allocate_object`], for a built-in: objects that nothing refers to are freed first when it is time.
 ///
 /// # Safety
-/// On the fiber of `inner`, called by a stub of compiled code; every reference that the guest will use again is in the instance, on the
-/// stack, or in a register that callees preserve. Nothing on the host's part of the stack needs dropping.
-pub(super) unsafe fn allocate(inner: *mut Inner, header: u64) -> Result<u64, Reason> {
+/// On the fiber of `inner`, called by a stub of compiled code; every reference that the guest will use again is in the instance, or
+/// on the stack from `saved` on. Nothing on the host's part of the stack needs dropping.
+pub(super) unsafe fn allocate(inner: *mut Inner, header: u64, saved: Saved) -> Result<u64, Reason> {
     // SAFETY: the caller's promise; no reference into `inner` is live across a suspension.
     unsafe {
         if let Some(object) = (*inner).allocate_in_run(header) {
             return Ok(object);
         }
-        let mut collected = (*inner).collector.is_due();
+        let mut collected = (*inner).collector.is_due((*inner).heap_length());
         if collected {
-            collector::collect(inner);
+            collector::collect(inner, saved);
         }
         loop {
             let tried = if collected { usize::MAX } else { RUNS_TRIED };
@@ -278,7 +279,7 @@ pub(super) unsafe fn allocate(inner: *mut Inner, header: u64) -> Result<u64, Rea
                 Ok(()) => break,
                 Err(limit) if collected => return Err(limit),
                 Err(_) => {
-                    collector::collect(inner);
+                    collector::collect(inner, saved);
                     collected = true;
                 }
             }
