@@ -11,10 +11,12 @@ function 1:
   pushq %rbp
   movq %rsp, %rbp
   movq -8(%rdi), %r10
-  addq $0x10, %r10
+  addq $0x20, %r10
   cmpq %rsp, %r10
   jnbe #trap=stk_ovf
+  subq $0x10, %rsp
 block0:
+  movq %rdi, <offset:1>+(%rsp)
   movl %edx, %ecx
   uninit  %rax
   xorq %rax, %rax
@@ -31,6 +33,7 @@ block1:
   movl %eax, %eax
   leaq (%rcx, %rax), %rax
   call    *%rax
+  addq $0x10, %rsp
   movq %rbp, %rsp
   popq %rbp
   retq
@@ -43,10 +46,12 @@ function 2:
   pushq %rbp
   movq %rsp, %rbp
   movq -8(%rdi), %r10
-  addq $0x10, %r10
+  addq $0x20, %r10
   cmpq %rsp, %r10
   jnbe #trap=stk_ovf
+  subq $0x10, %rsp
 block0:
+  movq %rdi, <offset:1>+(%rsp)
   movq 0x28(%rdi), %rax
   movl %edx, %edx
   uninit  %rcx
@@ -64,6 +69,7 @@ block1:
   movl %eax, %eax
   leaq (%rcx, %rax), %rax
   call    *%rax
+  addq $0x10, %rsp
   movq %rbp, %rsp
   popq %rbp
   retq

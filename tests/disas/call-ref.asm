@@ -67,10 +67,12 @@ function 4:
   pushq %rbp
   movq %rsp, %rbp
   movq -8(%rdi), %r10
-  addq $0x10, %r10
+  addq $0x20, %r10
   cmpq %rsp, %r10
   jnbe #trap=stk_ovf
+  subq $0x10, %rsp
 block0:
+  movq %rdi, <offset:1>+(%rsp)
   movl %edx, %ecx
   uninit  %rax
   xorq %rax, %rax
@@ -88,6 +90,7 @@ block1:
   movl %eax, %eax
   leaq (%rcx, %rax), %rax
   call    *%rax
+  addq $0x10, %rsp
   movq %rbp, %rsp
   popq %rbp
   retq

@@ -44,13 +44,12 @@ function 2:
   cmpq %rsp, %r10
   jnbe #trap=stk_ovf
   subq $0x10, %rsp
-  movq %r12, (%rsp)
 block0:
+  movq %rdi, <offset:1>+(%rsp)
   addl $0x1, (%rdi)
-  movq %rdi, %r12
   call    User(userextname0)
-  addl (%r12), %eax
-  movq (%rsp), %r12
+  movq <offset:1>+(%rsp), %rdi
+  addl (%rdi), %eax
   addq $0x10, %rsp
   movq %rbp, %rsp
   popq %rbp

@@ -40,8 +40,8 @@ function 2:
   movq %r14, 0x28(%rsp)
   movq %r15, 0x30(%rsp)
 block0:
-  movq %rdi, <offset:1>+(%rsp)
   movq %rsi, <offset:1>+8(%rsp)
+  movq %rdi, <offset:1>+(%rsp)
   call    User(userextname0); jmp MachLabel(1); catch [default: MachLabel(3)]
 block1:
   jmp     label2
@@ -107,13 +107,20 @@ block0:
 function 4:
   pushq %rbp
   movq %rsp, %rbp
+  movq -8(%rdi), %r10
+  addq $0x10, %r10
+  cmpq %rsp, %r10
+  jnbe #trap=stk_ovf
+  subq $0x10, %rsp
 block0:
+  movq %rdi, <offset:1>+(%rsp)
   movabsq $0x1080000000, %r8
   movq %r8, (%rdi)
-  movl %esi, %esi
-  movq %rsi, 8(%rdi)
+  movl %esi, %r8d
+  movq %r8, 8(%rdi)
   jmp     label1
 block3:
+  addq $0x10, %rsp
   movq %rbp, %rsp
   popq %rbp
   retq

@@ -99,15 +99,15 @@ function 5:
   pushq %rbp
   movq %rsp, %rbp
   movq -8(%rdi), %r10
-  addq $0x30, %r10
+  addq $0x40, %r10
   cmpq %rsp, %r10
   jnbe #trap=stk_ovf
-  subq $0x20, %rsp
-  movq %rbx, 0x10(%rsp)
-  movq %r12, 0x18(%rsp)
+  subq $0x30, %rsp
+  movq %rbx, 0x20(%rsp)
 block0:
-  movq %rsi, %r12
-  movdqu %xmm0, <offset:1>+(%rsp)
+  movq %rsi, %rbx
+  movdqu %xmm0, <offset:1>+8(%rsp)
+  movq %rdi, <offset:1>+(%rsp)
   movq 8(%rdi), %rax
   movq 0x10(%rdi), %rcx
   leaq 0x18(%rax), %rdx
@@ -121,24 +121,22 @@ block1:
   movq %rcx, (%rdx, %rsi)
   leaq 0x18(%rax), %rcx
   movq %rcx, 8(%rdi)
-  movq %rdi, %rbx
   jmp     label3
 block3:
-  movabsq $0x103fff000, %rcx
-  leaq (%rbx, %rcx), %rcx
+  movq <offset:1>+(%rsp), %rcx
+  movabsq $0x103fff000, %rdx
+  leaq (%rcx, %rdx), %rcx
   movl %eax, %edx
-  movdqu <offset:1>+(%rsp), %xmm0
+  movdqu <offset:1>+8(%rsp), %xmm0
   movsd %xmm0, 0x10(%rcx, %rdx)
-  movq %r12, %rsi
+  movq %rbx, %rsi
   movl %esi, 8(%rcx, %rdx)
-  movq 0x10(%rsp), %rbx
-  movq 0x18(%rsp), %r12
-  addq $0x20, %rsp
+  movq 0x20(%rsp), %rbx
+  addq $0x30, %rsp
   movq %rbp, %rsp
   popq %rbp
   retq
 block2:
-  movq %rdi, %rbx
   movabsq $0x1800000006, %rsi
   call    User(userextname0)
   jmp     label3

@@ -83,7 +83,7 @@ impl Translator<'_> {
     /// Calls a function in place of the current frame: its results are this function's.
     fn return_call(&mut self, index: u32) {
         let parameters = self.info.function_type(index).parameters.len();
-        let arguments = self.call_arguments(parameters);
+        let arguments = self.tail_call_arguments(parameters);
         let function = self.function(index);
         self.builder.ins().return_call(function, &arguments);
         self.reachable = false;
@@ -98,7 +98,7 @@ impl Translator<'_> {
     /// Calls the function of this type at an address in place of the current frame.
     pub(super) fn return_call_code(&mut self, type_index: u32, code: Value) {
         let parameters = self.info.signature(type_index).parameters.len();
-        let arguments = self.call_arguments(parameters);
+        let arguments = self.tail_call_arguments(parameters);
         let signature = self.signature(type_index);
         self.builder
             .ins()
@@ -181,7 +181,18 @@ impl Translator<'_> {
 
     /// Takes a call's arguments from the stack; the vmctx goes first.
     fn call_arguments(&mut self, parameters: usize) -> Vec<Value> {
-        let mut arguments = vec![self.vmctx];
+        let vmctx = self.vmctx_for_call();
+        self.arguments_after(vmctx, parameters)
+    }
+
+    /// As [`Translator::call_arguments`], for a call after which this body does not go on.
+    fn tail_call_arguments(&mut self, parameters: usize) -> Vec<Value> {
+        let vmctx = self.vmctx();
+        self.arguments_after(vmctx, parameters)
+    }
+
+    fn arguments_after(&mut self, vmctx: Value, parameters: usize) -> Vec<Value> {
+        let mut arguments = vec![vmctx];
         arguments.extend(self.canonical_top(parameters));
         self.stack.truncate(self.stack.len() - parameters);
         arguments

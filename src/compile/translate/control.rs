@@ -189,6 +189,8 @@ impl Translator<'_> {
         }
         let (parameters, results) = self.block_type(ty);
         let head = self.destination(&parameters);
+        // Where no call changes anything, the loop has it from here.
+        self.vmctx();
         self.jump(head, parameters.len());
         self.stack.truncate(self.stack.len() - parameters.len());
         self.builder.switch_to_block(head);

@@ -89,7 +89,8 @@ impl Translator<'_> {
             .expect("laid out: there is a tag");
         let values = self.canonical_top(self.info.tag_values(tag).len());
         self.stack.truncate(self.stack.len() - values.len());
-        let exception = self.builder.ins().iadd_imm_u(self.vmctx, i64::from(place));
+        let vmctx = self.vmctx();
+        let exception = self.builder.ins().iadd_imm_u(vmctx, i64::from(place));
         let header = self.info.exception_header(tag) as i64;
         let header = self.builder.ins().iconst(types::I64, header);
         let flags = MemFlagsData::trusted();

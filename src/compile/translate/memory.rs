@@ -92,7 +92,8 @@ impl Translator<'_> {
         debug_assert!(offset <= u64::from(u32::MAX));
         let index = self.word(index);
         if offset + bytes <= GUARD_BYTES {
-            let base = self.builder.ins().iadd(self.vmctx, index);
+            let vmctx = self.vmctx();
+            let base = self.builder.ins().iadd(vmctx, index);
             // G and the guard together are far below 2^31.
             return (base, (start + offset) as i32, flags);
         }
@@ -105,7 +106,8 @@ impl Translator<'_> {
             .builder
             .ins()
             .icmp(IntCC::UnsignedGreaterThan, end, length);
-        let base = self.builder.ins().iadd(self.vmctx, index);
+        let vmctx = self.vmctx();
+        let base = self.builder.ins().iadd(vmctx, index);
         let address = self.builder.ins().iadd_imm_s(base, (start + offset) as i64);
         let null = self.builder.ins().iconst(types::I64, 0);
         let address = self
@@ -147,7 +149,8 @@ impl Translator<'_> {
             let sum_beyond = ins.icmp(IntCC::UnsignedGreaterThan, sum, length);
             self.builder.ins().bor(index_beyond, sum_beyond)
         };
-        let base = self.builder.ins().iadd(self.vmctx, index);
+        let vmctx = self.vmctx();
+        let base = self.builder.ins().iadd(vmctx, index);
         // The whole address is guarded, with nothing left to add: 0 must stay 0.
         let address = self
             .builder
@@ -199,9 +202,8 @@ impl Translator<'_> {
     fn memory_length(&mut self, memory: u32) -> Value {
         let offset = self.info.layout.memories[memory as usize].length_offset;
         let flags = self.trusted(Region::State);
-        self.builder
-            .ins()
-            .load(types::I64, flags, self.vmctx, offset)
+        let vmctx = self.vmctx();
+        self.builder.ins().load(types::I64, flags, vmctx, offset)
     }
 
     fn memory_size(&mut self, memory: u32) {
@@ -230,8 +232,7 @@ impl Translator<'_> {
     pub(super) fn set_flag(&mut self, offset: u32) {
         let flags = self.trusted(Region::State);
         let one = self.builder.ins().iconst(types::I8, 1);
-        self.builder
-            .ins()
-            .store(flags, one, self.vmctx, offset as i32);
+        let vmctx = self.vmctx();
+        self.builder.ins().store(flags, one, vmctx, offset as i32);
     }
 }

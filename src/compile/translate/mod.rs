@@ -24,6 +24,7 @@ mod simd;
 mod stub;
 mod table;
 mod variable;
+mod vmctx;
 mod wide;
 
 pub(super) use stub::{StubContext, builtin_stub, entry_trampoline, import_stub};
@@ -43,6 +44,7 @@ use cranelift_codegen::isa::{CallConv, TargetFrontendConfig};
 use cranelift_frontend::{FunctionBuilder, FunctionBuilderContext, Variable};
 use signature::{clif_type, guest_signature, word_signature};
 use std::collections::HashMap;
+use vmctx::Home;
 use wasmparser::{FuncValidator, FunctionBody, Operator, ValType, ValidatorResources};
 
 /// Why a body was not translated: it is not valid, or something else is wrong with it.
@@ -72,6 +74,8 @@ enum Region {
     Object,
     /// The global of this index; the last region takes all from [`GLOBAL_REGIONS`] on.
     Global(u32),
+    /// The slot of the native frame that holds the vmctx.
+    Frame,
 }
 
 /// Globals that have an alias region of their own. Flags of memory accesses are a small resource of a CLIF function.
@@ -90,7 +94,9 @@ pub(super) struct Translator<'a> {
     info: &'a ModuleInfo,
     target: Target,
     builder: FunctionBuilder<'a>,
+    /// The parameter; instructions of a body use [`Translator::vmctx`].
     vmctx: Value,
+    home: Option<Home>,
     stack: Vec<Value>,
     frames: Vec<Frame>,
     /// Which of the frames are those of a `try_table` with clauses.
@@ -138,6 +144,7 @@ pub(super) fn function_body(
             translator.declare_local(ty, zero.expect("there is a local"));
         }
     }
+    translator.house_vmctx();
     translator.enter_body(&ty.results);
 
     let mut operators = body.get_operators_reader()?;
@@ -150,6 +157,7 @@ pub(super) fn function_body(
         translator.operator(&operator, offset)?;
     }
     operators.finish()?;
+    translator.settle_vmctx();
     translator.builder.finalize(target.frontend);
     Ok(())
 }
@@ -185,6 +193,7 @@ impl<'a> Translator<'a> {
             target,
             builder,
             vmctx,
+            home: None,
             stack: Vec::new(),
             frames: Vec::new(),
             try_tables: Vec::new(),
@@ -299,9 +308,10 @@ impl<'a> Translator<'a> {
             Region::Memory => (0, "memory"),
             Region::Table => (1, "table"),
             Region::State => (2, "state"),
-            Region::Global(index) => (3 + index.min(GLOBAL_REGIONS), "global"),
-            Region::ObjectShape => (4 + GLOBAL_REGIONS, "object shape"),
-            Region::Object => (5 + GLOBAL_REGIONS, "object"),
+            Region::Frame => (3, "frame"),
+            Region::ObjectShape => (4, "object shape"),
+            Region::Object => (5, "object"),
+            Region::Global(index) => (6 + index.min(GLOBAL_REGIONS), "global"),
         };
         let region = self.builder.func.dfg.alias_regions.insert(AliasRegionData {
             user_id,
@@ -378,7 +388,7 @@ impl<'a> Translator<'a> {
                 function
             }
         };
-        let mut all = vec![self.vmctx];
+        let mut all = vec![self.vmctx_for_call()];
         all.extend_from_slice(arguments);
         let call = self.builder.ins().call(function, &all);
         self.builder.inst_results(call).first().copied()

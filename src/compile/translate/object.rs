@@ -137,7 +137,8 @@ impl Translator<'_> {
     /// The address of a 32-bit offset in the heap.
     fn heap_address_of(&mut self, offset: Value) -> Value {
         let offset = self.word(offset);
-        let heap = self.builder.ins().iadd_imm_u(self.vmctx, HEAP_START as i64);
+        let vmctx = self.vmctx();
+        let heap = self.builder.ins().iadd_imm_u(vmctx, HEAP_START as i64);
         self.builder.ins().iadd(heap, offset)
     }
 
@@ -207,7 +208,7 @@ impl Translator<'_> {
         let flags = self.object_flags(Region::ObjectShape);
         self.builder.ins().store(flags, header, address, 0);
         let flags = self.trusted(Region::State);
-        let (vmctx, offset) = (self.vmctx, heap.next_offset as i32);
+        let (vmctx, offset) = (self.vmctx(), heap.next_offset as i32);
         self.builder.ins().store(flags, end, vmctx, offset);
         self.builder.ins().jump(done, &[BlockArg::Value(next)]);
 
@@ -221,9 +222,9 @@ impl Translator<'_> {
     }
 
     fn state_word(&mut self, offset: u32) -> Value {
-        let flags = self.trusted(Region::State);
+        let (flags, vmctx) = (self.trusted(Region::State), self.vmctx());
         let ins = self.builder.ins();
-        ins.load(types::I64, flags, self.vmctx, offset as i32)
+        ins.load(types::I64, flags, vmctx, offset as i32)
     }
 
     fn struct_new(&mut self, ty: u32) {

@@ -70,7 +70,8 @@ impl Translator<'_> {
             .builder
             .ins()
             .ishl_imm_u(index, i64::from(TABLE_ENTRY_BYTES.trailing_zeros()));
-        let address = self.builder.ins().iadd(self.vmctx, scaled);
+        let vmctx = self.vmctx();
+        let address = self.builder.ins().iadd(vmctx, scaled);
         // The whole address is guarded, with nothing left to add: 0 must stay 0.
         let address = self
             .builder
@@ -96,9 +97,10 @@ impl Translator<'_> {
             return self.number(layout.capacity);
         }
         let flags = self.trusted(Region::State);
+        let vmctx = self.vmctx();
         self.builder
             .ins()
-            .load(types::I64, flags, self.vmctx, layout.length_offset as i32)
+            .load(types::I64, flags, vmctx, layout.length_offset as i32)
     }
 
     fn table_grow(&mut self, table: u32) {

@@ -66,7 +66,7 @@ impl Translator<'_> {
     /// The one place that knows where a global lies: the base and offset of its bytes, and the flags of accesses.
     fn global_address(&mut self, index: u32) -> (Value, i32, MemFlagsData) {
         let offset = self.info.layout.globals[index as usize] as i32;
-        (self.vmctx, offset, self.trusted(Region::Global(index)))
+        (self.vmctx(), offset, self.trusted(Region::Global(index)))
     }
 
     fn global_get(&mut self, index: u32) {

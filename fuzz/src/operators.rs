@@ -1,0 +1,348 @@
+//! Modules in which every instruction counts: straight-line functions over a few locals of each type, all of which they
+//! return. What wasm-smith's random instructions compute is mostly dropped or ends in a trap; here a wrong bit anywhere is a wrong
+//! bit of the result.
+//!
+//! Every NaN that arithmetic gives is made the canonical one at once, for its bits are not specified.
+
+use crate::random::Random;
+use std::fmt::Write;
+
+/// Types by a letter each: i32, i64, f32, f64, v128.
+const TYPES: [(char, &str); 5] = [
+    ('i', "i32"),
+    ('l', "i64"),
+    ('f', "f32"),
+    ('d', "f64"),
+    ('v', "v128"),
+];
+const LOCALS_PER_TYPE: u64 = 3;
+const MEMORY_PAGES: u64 = 2;
+
+/// Operators: a prefix, a signature, names.
+const OPERATORS: &[(&str, &str, &str)] = &[
+    (
+        "i32.",
+        "ii>i",
+        "add sub mul and or xor shl shr_s shr_u rotl rotr eq ne lt_s lt_u gt_s gt_u le_s le_u ge_s ge_u",
+    ),
+    ("i32.", "ii>i", "div_s div_u rem_s rem_u"),
+    ("i32.", "i>i", "clz ctz popcnt eqz extend8_s extend16_s"),
+    (
+        "i64.",
+        "ll>l",
+        "add sub mul and or xor shl shr_s shr_u rotl rotr",
+    ),
+    ("i64.", "ll>l", "div_s div_u rem_s rem_u"),
+    (
+        "i64.",
+        "ll>i",
+        "eq ne lt_s lt_u gt_s gt_u le_s le_u ge_s ge_u",
+    ),
+    (
+        "i64.",
+        "l>l",
+        "clz ctz popcnt extend8_s extend16_s extend32_s",
+    ),
+    ("i64.", "l>i", "eqz"),
+    ("i64.", "llll>ll", "add128 sub128"),
+    ("i64.", "ll>ll", "mul_wide_s mul_wide_u"),
+    ("f32.", "ff>f", "add sub mul div min max copysign"),
+    ("f32.", "f>f", "abs neg sqrt ceil floor trunc nearest"),
+    ("f32.", "ff>i", "eq ne lt gt le ge"),
+    ("f64.", "dd>d", "add sub mul div min max copysign"),
+    ("f64.", "d>d", "abs neg sqrt ceil floor trunc nearest"),
+    ("f64.", "dd>i", "eq ne lt gt le ge"),
+    ("i32.", "l>i", "wrap_i64"),
+    ("i64.", "i>l", "extend_i32_s extend_i32_u"),
+    (
+        "i32.",
+        "f>i",
+        "trunc_sat_f32_s trunc_sat_f32_u trunc_f32_s trunc_f32_u reinterpret_f32",
+    ),
+    (
+        "i32.",
+        "d>i",
+        "trunc_sat_f64_s trunc_sat_f64_u trunc_f64_s trunc_f64_u",
+    ),
+    (
+        "i64.",
+        "f>l",
+        "trunc_sat_f32_s trunc_sat_f32_u trunc_f32_s trunc_f32_u",
+    ),
+    (
+        "i64.",
+        "d>l",
+        "trunc_sat_f64_s trunc_sat_f64_u trunc_f64_s trunc_f64_u reinterpret_f64",
+    ),
+    ("f32.", "i>f", "convert_i32_s convert_i32_u reinterpret_i32"),
+    ("f32.", "l>f", "convert_i64_s convert_i64_u"),
+    ("f32.", "d>f", "demote_f64"),
+    ("f64.", "i>d", "convert_i32_s convert_i32_u"),
+    ("f64.", "l>d", "convert_i64_s convert_i64_u reinterpret_i64"),
+    ("f64.", "f>d", "promote_f32"),
+    ("", "iii>i", "select"),
+    ("", "lli>l", "select"),
+    ("", "ffi>f", "select"),
+    ("", "ddi>d", "select"),
+    ("", "vvi>v", "select"),
+    ("v128.", "vv>v", "and or xor andnot"),
+    ("v128.", "v>v", "not"),
+    ("v128.", "vvv>v", "bitselect"),
+    ("v128.", "v>i", "any_true"),
+    (
+        "i8x16.",
+        "vv>v",
+        "add sub add_sat_s add_sat_u sub_sat_s sub_sat_u min_s min_u max_s max_u avgr_u eq ne lt_s lt_u gt_s gt_u le_s le_u ge_s ge_u swizzle narrow_i16x8_s narrow_i16x8_u",
+    ),
+    ("i8x16.", "v>v", "abs neg popcnt"),
+    (
+        "i16x8.",
+        "vv>v",
+        "add sub mul add_sat_s add_sat_u sub_sat_s sub_sat_u min_s min_u max_s max_u avgr_u eq ne lt_s lt_u gt_s gt_u le_s le_u ge_s ge_u narrow_i32x4_s narrow_i32x4_u q15mulr_sat_s extmul_low_i8x16_s extmul_high_i8x16_s extmul_low_i8x16_u extmul_high_i8x16_u",
+    ),
+    (
+        "i16x8.",
+        "v>v",
+        "abs neg extadd_pairwise_i8x16_s extadd_pairwise_i8x16_u extend_low_i8x16_s extend_high_i8x16_s extend_low_i8x16_u extend_high_i8x16_u",
+    ),
+    (
+        "i32x4.",
+        "vv>v",
+        "add sub mul min_s min_u max_s max_u eq ne lt_s lt_u gt_s gt_u le_s le_u ge_s ge_u dot_i16x8_s extmul_low_i16x8_s extmul_high_i16x8_s extmul_low_i16x8_u extmul_high_i16x8_u",
+    ),
+    (
+        "i32x4.",
+        "v>v",
+        "abs neg extadd_pairwise_i16x8_s extadd_pairwise_i16x8_u extend_low_i16x8_s extend_high_i16x8_s extend_low_i16x8_u extend_high_i16x8_u trunc_sat_f32x4_s trunc_sat_f32x4_u trunc_sat_f64x2_s_zero trunc_sat_f64x2_u_zero",
+    ),
+    (
+        "i64x2.",
+        "vv>v",
+        "add sub mul eq ne lt_s gt_s le_s ge_s extmul_low_i32x4_s extmul_high_i32x4_s extmul_low_i32x4_u extmul_high_i32x4_u",
+    ),
+    (
+        "i64x2.",
+        "v>v",
+        "abs neg extend_low_i32x4_s extend_high_i32x4_s extend_low_i32x4_u extend_high_i32x4_u",
+    ),
+    (
+        "f32x4.",
+        "vv>v",
+        "add sub mul div min max pmin pmax eq ne lt gt le ge",
+    ),
+    (
+        "f32x4.",
+        "v>v",
+        "abs neg sqrt ceil floor trunc nearest convert_i32x4_s convert_i32x4_u demote_f64x2_zero",
+    ),
+    (
+        "f64x2.",
+        "vv>v",
+        "add sub mul div min max pmin pmax eq ne lt gt le ge",
+    ),
+    (
+        "f64x2.",
+        "v>v",
+        "abs neg sqrt ceil floor trunc nearest convert_low_i32x4_s convert_low_i32x4_u promote_low_f32x4",
+    ),
+    ("i8x16.", "vi>v", "shl shr_s shr_u"),
+    ("i16x8.", "vi>v", "shl shr_s shr_u"),
+    ("i32x4.", "vi>v", "shl shr_s shr_u"),
+    ("i64x2.", "vi>v", "shl shr_s shr_u"),
+    (
+        "i8x16.",
+        "v>i",
+        "all_true bitmask extract_lane_s#16 extract_lane_u#16",
+    ),
+    (
+        "i16x8.",
+        "v>i",
+        "all_true bitmask extract_lane_s#8 extract_lane_u#8",
+    ),
+    ("i32x4.", "v>i", "all_true bitmask extract_lane#4"),
+    ("i64x2.", "v>i", "all_true bitmask"),
+    ("i64x2.", "v>l", "extract_lane#2"),
+    ("f32x4.", "v>f", "extract_lane#4"),
+    ("f64x2.", "v>d", "extract_lane#2"),
+    ("i8x16.", "i>v", "splat"),
+    ("i16x8.", "i>v", "splat"),
+    ("i32x4.", "i>v", "splat"),
+    ("i64x2.", "l>v", "splat"),
+    ("f32x4.", "f>v", "splat"),
+    ("f64x2.", "d>v", "splat"),
+    ("i8x16.", "vi>v", "replace_lane#16"),
+    ("i16x8.", "vi>v", "replace_lane#8"),
+    ("i32x4.", "vi>v", "replace_lane#4"),
+    ("i64x2.", "vl>v", "replace_lane#2"),
+    ("f32x4.", "vf>v", "replace_lane#4"),
+    ("f64x2.", "vd>v", "replace_lane#2"),
+    ("i8x16.", "vv>v", "shuffle"),
+    // The first operand of an access is its address.
+    ("i32.", "a>i", "load load8_s load8_u load16_s load16_u"),
+    (
+        "i64.",
+        "a>l",
+        "load load8_s load8_u load16_s load16_u load32_s load32_u",
+    ),
+    ("f32.", "a>f", "load"),
+    ("f64.", "a>d", "load"),
+    (
+        "v128.",
+        "a>v",
+        "load load8x8_s load8x8_u load16x4_s load16x4_u load32x2_s load32x2_u load8_splat load16_splat load32_splat load64_splat load32_zero load64_zero",
+    ),
+    (
+        "v128.",
+        "av>v",
+        "load8_lane#16 load16_lane#8 load32_lane#4 load64_lane#2",
+    ),
+    ("i32.", "ai>", "store store8 store16"),
+    ("i64.", "al>", "store store8 store16 store32"),
+    ("f32.", "af>", "store"),
+    ("f64.", "ad>", "store"),
+    (
+        "v128.",
+        "av>",
+        "store store8_lane#16 store16_lane#8 store32_lane#4 store64_lane#2",
+    ),
+];
+
+/// The text of a module with two such functions.
+pub fn generate(random: &mut Random) -> Vec<u8> {
+    let wide = random.chance(4);
+    let memory = if wide { "i64" } else { "" };
+    let mut text = format!("(module (memory (export \"memory\") {memory} {MEMORY_PAGES} 5)\n");
+    for name in ["one", "two"] {
+        function(&mut text, name, wide, random);
+    }
+    text.push(')');
+    wat::parse_str(&text).unwrap_or_else(|error| panic!("{error}\n{text}"))
+}
+
+fn function(text: &mut String, name: &str, wide: bool, random: &mut Random) {
+    // Half of the locals begin with constants, which the compiler folds.
+    write!(text, "(func (export \"{name}\") (param").expect("a string");
+    TYPES.iter().for_each(|(_, ty)| *text += &format!(" {ty}"));
+    *text += ") (result";
+    TYPES
+        .iter()
+        .for_each(|(_, ty)| *text += &format!(" {ty}").repeat(LOCALS_PER_TYPE as usize));
+    *text += ")";
+    for (letter, ty) in TYPES {
+        for index in 0..LOCALS_PER_TYPE {
+            *text += &format!(" (local ${letter}{index} {ty})");
+        }
+    }
+    *text += " (local $address i32)\n";
+    for (index, (letter, _)) in TYPES.iter().enumerate() {
+        *text += &format!("(local.set ${letter}0 (local.get {index}))\n");
+        if random.chance(2) {
+            *text += &format!("(local.set ${letter}1 ({}))\n", constant(*letter, random));
+        }
+    }
+    for _ in 0..1 + random.below(60) {
+        operation(text, wide, random);
+    }
+    for (letter, _) in TYPES {
+        for index in 0..LOCALS_PER_TYPE {
+            *text += &format!("local.get ${letter}{index} ");
+        }
+    }
+    *text += ")\n";
+}
+
+fn constant(letter: char, random: &mut Random) -> String {
+    let number = random.interesting();
+    match letter {
+        'i' => format!("i32.const {}", number as i32),
+        'l' => format!("i64.const {}", number as i64),
+        'f' => format!("f32.reinterpret_i32 (i32.const {})", number as i32),
+        'd' => format!("f64.reinterpret_i64 (i64.const {})", number as i64),
+        _ => format!(
+            "v128.const i64x2 {} {}",
+            number as i64,
+            random.interesting() as i64
+        ),
+    }
+}
+
+fn local(letter: char, random: &mut Random) -> String {
+    format!("${letter}{}", random.below(LOCALS_PER_TYPE))
+}
+
+/// One operator on locals, or on constants, its results put into locals.
+fn operation(text: &mut String, wide: bool, random: &mut Random) {
+    let (prefix, signature, names) = *random.pick(OPERATORS);
+    let names: Vec<&str> = names.split(' ').collect();
+    let (name, lanes) = match *random.pick(&names) {
+        name if name.contains('#') => {
+            let (name, lanes) = name.split_once('#').expect("it has the mark");
+            (name, lanes.parse().expect("a number"))
+        }
+        name => (name, 0),
+    };
+    let (operands, results) = signature.split_once('>').expect("a signature");
+    for operand in operands.chars() {
+        match operand {
+            'a' => address(text, wide, random),
+            letter if random.chance(8) => *text += &format!("({}) ", constant(letter, random)),
+            letter => *text += &format!("(local.get {}) ", local(letter, random)),
+        }
+    }
+    *text += prefix;
+    *text += name;
+    if operands.starts_with('a') {
+        let offset = match random.below(20) {
+            0 => random.below(1 << 32),
+            1 => random.below(1 << 18),
+            _ => random.below(40),
+        };
+        *text += &format!(" offset={offset}");
+    }
+    if lanes > 0 {
+        *text += &format!(" {}", random.below(lanes));
+    }
+    if name == "shuffle" {
+        (0..16).for_each(|_| *text += &format!(" {}", random.below(32)));
+    }
+    text.push('\n');
+    // The last result is on top of the stack.
+    for letter in results.chars().rev() {
+        let into = local(letter, random);
+        *text += &format!("(local.set {into})");
+        *text += &canonical(letter, prefix, &into);
+        text.push('\n');
+    }
+}
+
+/// An address, mostly of the memory's first page.
+fn address(text: &mut String, wide: bool, random: &mut Random) {
+    let from = local(if wide { 'l' } else { 'i' }, random);
+    let ty = if wide { "i64" } else { "i32" };
+    let mask = match random.below(30) {
+        0 => -1,
+        1 => 0x3ffff,
+        _ => 0xfff,
+    };
+    *text += &format!("({ty}.and (local.get {from}) ({ty}.const {mask})) ");
+}
+
+/// Instructions that make a NaN in a local the canonical one.
+fn canonical(letter: char, prefix: &str, local: &str) -> String {
+    let get = format!("(local.get {local})");
+    match (letter, prefix) {
+        ('f', _) => {
+            format!("(local.set {local} (select (f32.const nan) {get} (f32.ne {get} {get})))")
+        }
+        ('d', _) => {
+            format!("(local.set {local} (select (f64.const nan) {get} (f64.ne {get} {get})))")
+        }
+        ('v', "f32x4.") => format!(
+            "(local.set {local} (v128.bitselect (v128.const f32x4 nan nan nan nan) {get} (f32x4.ne {get} {get})))"
+        ),
+        ('v', "f64x2.") => format!(
+            "(local.set {local} (v128.bitselect (v128.const f64x2 nan nan) {get} (f64x2.ne {get} {get})))"
+        ),
+        _ => String::new(),
+    }
+}
