@@ -225,6 +225,9 @@ pub const OBJECT_HEADER_BYTES: u64 = 8;
 /// The offset of the first object from the start of the heap: 0 is the null reference.
 pub const FIRST_OBJECT: u64 = 8;
 
+/// What a header says of the kind of bytes that are no object's.
+pub const FREE_KIND: u32 = 0;
+
 /// Set in what an object's header says of its kind when it is an exception; the other bits are its tag's index.
 pub const EXCEPTION_KIND: u32 = 1 << 31;
 
@@ -316,9 +319,12 @@ pub struct ObjectRequest {
 pub struct HeapLayout {
     /// Of the heap, as if it were one more memory.
     pub memory: MemoryLayout,
-    /// Offset from the vmctx of the word that says where the next object goes, from the start of the heap; 0 stands for
-    /// [`FIRST_OBJECT`].
+    /// Offset from the vmctx of the word that says where the next object goes, from the start of the heap.
     pub next_offset: u32,
+    /// Of the word that says where the room for it ends.
+    pub limit_offset: u32,
+    /// Of the word that says where the first free run begins, 0 for none.
+    pub free_offset: u32,
 }
 
 /// Where everything of one module's instances lies, as offsets from the vmctx.
@@ -430,10 +436,11 @@ impl InstanceLayout {
                 start: HEAP_START,
                 reserved_bytes: HEAP_RESERVED_BYTES,
             };
-            let next_offset = take(8, 8)?;
             layout.heap = Some(HeapLayout {
                 memory,
-                next_offset,
+                next_offset: take(8, 8)?,
+                limit_offset: take(8, 8)?,
+                free_offset: take(8, 8)?,
             });
         }
         if let Some(bytes) = objects.exception_bytes {
@@ -599,8 +606,8 @@ mod tests {
         assert_eq!(layout.memories, plain.memories);
         let heap = layout.heap.unwrap();
         let (words, exception) = (heap.memory.length_offset as u32, layout.exception.unwrap());
-        assert_eq!((words, heap.next_offset, exception), (8, 16, 24));
-        assert_eq!(layout.data_flags, 24 + 8 + 24);
+        assert_eq!((words, heap.next_offset, heap.free_offset), (8, 16, 32));
+        assert_eq!((exception, layout.data_flags), (40, 40 + 8 + 24));
         assert!(heap.memory.start.is_multiple_of(PAGE_BYTES as u64));
         let memory = layout.memories[0];
         assert!(memory.start + memory.reserved_bytes + GUARD_BYTES <= heap.memory.start);

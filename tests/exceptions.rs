@@ -488,6 +488,11 @@ const KEEPER: &str = r#"(module
     (loop $again
       (drop (call $catch (i64.const 1)))
       (br_if $again (local.tee 0 (i32.sub (local.get 0) (i32.const 1))))))
+  (table $all 40000 exnref)
+  (func (export "keep many") (param i32)
+    (loop $again
+      (table.set $all (local.get 0) (call $catch (i64.const 1)))
+      (br_if $again (local.tee 0 (i32.sub (local.get 0) (i32.const 1))))))
   (func (export "take") (param exnref) (throw_ref (local.get 0))))"#;
 
 #[test]
@@ -556,7 +561,7 @@ fn the_object_heap_counts_as_memory() {
     let engine = engine();
     let linked = linked(&engine, KEEPER, &Imports::new());
     let mut instance = limited(&linked, 1 << 20);
-    let trap = call(&mut instance, "many", &[1_000_000]).unwrap_err();
+    let trap = call(&mut instance, "keep many", &[39_999]).unwrap_err();
     let Reason::Limit(Limit::Memory {
         limit_bytes,
         wanted_bytes,
@@ -565,7 +570,8 @@ fn the_object_heap_counts_as_memory() {
         panic!("{trap}");
     };
     assert!(limit_bytes == 1 << 20 && wanted_bytes > 1 << 20);
-    // All of it is used before.
+    // All of it is used before. What nobody refers to does not count.
+    call(&mut fresh(&linked), "many", &[100_000]).unwrap();
     assert_eq!(instance.peak_memory_bytes(), 1 << 20);
     let image = freeze(&mut instance);
     let limits = |memory_bytes| Limits {
@@ -574,8 +580,8 @@ fn the_object_heap_counts_as_memory() {
     };
     assert!(image.restore(limits((1 << 20) - 1), Box::new(())).is_err());
     let mut restored = image.restore(limits(1 << 20), Box::new(())).unwrap();
-    assert!(call(&mut restored, "many", &[1]).is_err());
-    assert!(call(&mut restored, "many", &[1]).is_err());
+    assert!(call(&mut restored, "keep many", &[39_999]).is_err());
+    assert!(call(&mut restored, "keep many", &[39_999]).is_err());
 }
 
 #[test]

@@ -326,6 +326,8 @@ fn heap(info: &ModuleInfo) -> Check {
     ensure(
         u64::try_from(heap.memory.length_offset).is_ok_and(in_state)
             && in_state(heap.next_offset.into())
+            && in_state(heap.limit_offset.into())
+            && in_state(heap.free_offset.into())
             && heap.memory.start == HEAP_START
             && heap.memory.reserved_bytes == HEAP_RESERVED_BYTES,
         "a misplaced object heap",

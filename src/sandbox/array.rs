@@ -4,31 +4,19 @@
 //! a defect of ours, and ends the guest. Bounds are checked before anything is touched.
 
 use super::builtins::{PART_BYTES, check, in_parts};
+use super::collector::{Saved, saving_registers};
 use super::fiber::{contain, inner_of, yield_if_preempted};
+use super::heap;
 use super::instance::Inner;
 use super::trap::{Reason, TrapKind};
 use crate::compile::info::{ModuleInfo, StorageType, struct_layout};
 use crate::layout::{ARRAY_ELEMENTS_OFFSET, ARRAY_LENGTH_OFFSET, FIRST_OBJECT, object_header};
 
 impl Inner {
-    /// Makes an array of zeros, its length in place.
-    pub fn allocate_array(
-        &mut self,
-        kind: u32,
-        logarithm: u32,
-        length: u64,
-    ) -> Result<u64, Reason> {
-        let bytes = ARRAY_ELEMENTS_OFFSET + (length << logarithm).next_multiple_of(8);
-        let Ok(bytes) = u32::try_from(bytes) else {
-            return Err(Reason::Trap(TrapKind::AllocationTooLarge));
-        };
-        let array = self.allocate_object(object_header(kind, bytes))?;
-        // SAFETY: the object was just made, with room for the length.
-        unsafe {
-            let at = self.object(array).byte_add(ARRAY_LENGTH_OFFSET as usize);
-            at.cast::<u32>().write(length as u32);
-        }
-        Ok(array)
+    /// Gives an array that was just made its length.
+    fn set_array_length(&mut self, array: u64, length: u64) -> u64 {
+        self.heap().write(array + ARRAY_LENGTH_OFFSET, length);
+        array
     }
 
     /// The address of a range of elements.
@@ -104,7 +92,8 @@ impl Inner {
         let storage = info.array_storage(ty);
         let logarithm = storage.bytes().trailing_zeros();
         let kind = info.signature_ids[ty as usize];
-        let array = self.allocate_array(kind, logarithm, length)?;
+        let array = self.allocate_object(array_header(kind, logarithm, length)?)?;
+        self.set_array_length(array, length);
         for (index, value) in (0..length).zip(values) {
             let offset = ARRAY_ELEMENTS_OFFSET + (index << logarithm);
             self.store_value(array, offset, storage, value);
@@ -145,20 +134,62 @@ impl Inner {
     }
 }
 
+/// The header of an array.
+///
+/// # Errors
+/// The trap of an array that is larger than any heap.
+fn array_header(kind: u32, logarithm: u32, length: u64) -> Result<u64, Reason> {
+    let bytes = ARRAY_ELEMENTS_OFFSET + (length << logarithm).next_multiple_of(8);
+    match u32::try_from(bytes) {
+        Ok(bytes) => Ok(object_header(kind, bytes)),
+        Err(_) => Err(Reason::Trap(TrapKind::AllocationTooLarge)),
+    }
+}
+
+/// Makes an array of zeros.
+///
+/// # Safety
+/// As for [`heap::allocate`].
+unsafe fn allocate_array(
+    inner: *mut Inner,
+    kind: u32,
+    logarithm: u32,
+    length: u64,
+    saved: Saved,
+) -> Result<u64, Reason> {
+    let header = array_header(kind, logarithm, length)?;
+    // SAFETY: the caller's promise.
+    unsafe {
+        let array = heap::allocate(inner, header, saved)?;
+        Ok((*inner).set_array_length(array, length))
+    }
+}
+
 /// Two numbers of 32 bits in one word, the lower first.
 fn halves(word: u64) -> (u32, u32) {
     (word as u32, (word >> 32) as u32)
 }
 
+saving_registers!(allocate, allocate_saved);
+saving_registers!(new_data, new_data_saved);
+saving_registers!(new_elements, new_elements_saved);
+
 /// See [`Builtin::ArrayAllocate`](crate::layout::Builtin::ArrayAllocate).
-pub unsafe extern "C" fn allocate(vmctx: *mut u8, kind: u64, length: u64) -> u64 {
+unsafe extern "C" fn allocate_saved(
+    vmctx: *mut u8,
+    kind: u64,
+    length: u64,
+    _: u64,
+    _: u64,
+    saved: Saved,
+) -> u64 {
     // SAFETY: called by a stub of compiled code with its vmctx (the argument of every built-in here), so the instance is live, this
     // is its fiber, and its owner waits in `resume`.
     unsafe {
         let inner = inner_of(vmctx);
         contain(inner, || {
             let (kind, logarithm) = halves(kind);
-            (*inner).allocate_array(kind, logarithm, length)
+            allocate_array(inner, kind, logarithm, length, saved)
         })
     }
 }
@@ -218,12 +249,13 @@ pub unsafe extern "C" fn copy(
 }
 
 /// See [`Builtin::ArrayNewData`](crate::layout::Builtin::ArrayNewData).
-pub unsafe extern "C" fn new_data(
+unsafe extern "C" fn new_data_saved(
     vmctx: *mut u8,
     kind: u64,
     segment: u64,
     source: u64,
     length: u64,
+    saved: Saved,
 ) -> u64 {
     // SAFETY: see `allocate`; both ranges are checked, and an artifact is no part of a heap.
     unsafe {
@@ -232,7 +264,7 @@ pub unsafe extern "C" fn new_data(
             let (kind, logarithm) = halves(kind);
             let bytes = length << logarithm;
             let data = (*inner).data_range(segment as u32, source, bytes)?;
-            let array = (*inner).allocate_array(kind, logarithm, length)?;
+            let array = allocate_array(inner, kind, logarithm, length, saved)?;
             let elements = (*inner).elements(array, logarithm, 0, length)?;
             std::ptr::copy_nonoverlapping(data, elements, bytes as usize);
             Ok(array)
@@ -241,12 +273,13 @@ pub unsafe extern "C" fn new_data(
 }
 
 /// See [`Builtin::ArrayNewElements`](crate::layout::Builtin::ArrayNewElements).
-pub unsafe extern "C" fn new_elements(
+unsafe extern "C" fn new_elements_saved(
     vmctx: *mut u8,
     kind: u64,
     segment: u64,
     source: u64,
     length: u64,
+    saved: Saved,
 ) -> u64 {
     // SAFETY: see `allocate`.
     unsafe {
@@ -254,7 +287,7 @@ pub unsafe extern "C" fn new_elements(
         contain(inner, || {
             let segment = segment as u32;
             (*inner).element_range(segment, source, length)?;
-            let array = (*inner).allocate_array(kind as u32, 3, length)?;
+            let array = allocate_array(inner, kind as u32, 3, length, saved)?;
             let elements = (*inner).elements(array, 3, 0, length)?;
             (*inner).store_elements(elements.cast(), segment, source, length)?;
             Ok(array)

@@ -5,8 +5,10 @@
 
 use super::array;
 use super::atomic;
+use super::collector::{Saved, saving_registers};
 use super::exception;
 use super::fiber::{contain, inner_of, yield_if_preempted};
+use super::heap;
 use super::instance::Inner;
 use super::trap::{Reason, TrapKind};
 use crate::layout::Builtin;
@@ -250,11 +252,20 @@ unsafe extern "C" fn table_init(
     }
 }
 
-unsafe extern "C" fn object_allocate(vmctx: *mut u8, header: u64) -> u64 {
+saving_registers!(object_allocate, object_allocate_saved);
+
+unsafe extern "C" fn object_allocate_saved(
+    vmctx: *mut u8,
+    header: u64,
+    _: u64,
+    _: u64,
+    _: u64,
+    saved: Saved,
+) -> u64 {
     // SAFETY: see `memory_grow`.
     unsafe {
         let inner = inner_of(vmctx);
-        contain(inner, || (*inner).allocate_object(header))
+        contain(inner, || heap::allocate(inner, header, saved))
     }
 }
 

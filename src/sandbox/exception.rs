@@ -17,7 +17,9 @@
 //! * What is handed on is the address of an exception in the instance: in the place of its state for one on its way, or an
 //!   object. Whatever compiled code says is checked against its tag before it is believed.
 
+use super::collector::{Saved, saving_registers};
 use super::fiber::{contain, inner_of};
+use super::heap;
 use super::instance::Inner;
 use super::signals;
 use super::trap::{Exception, Reason};
@@ -165,8 +167,17 @@ unsafe fn go_on(handler: Handler, exception: u64, tag: u64) -> ! {
     }
 }
 
+saving_registers!(exception_reference, exception_reference_saved);
+
 /// See [`Builtin::ExceptionReference`](crate::layout::Builtin::ExceptionReference).
-pub unsafe extern "C" fn exception_reference(vmctx: *mut u8, exception: u64) -> u64 {
+unsafe extern "C" fn exception_reference_saved(
+    vmctx: *mut u8,
+    exception: u64,
+    _: u64,
+    _: u64,
+    _: u64,
+    saved: Saved,
+) -> u64 {
     // SAFETY: as in `throw`. A new object has room for what follows the header of the exception it is made from, which is not in
     // the heap, and so neither overlaps the object nor moves while it is made.
     unsafe {
@@ -178,7 +189,7 @@ pub unsafe extern "C" fn exception_reference(vmctx: *mut u8, exception: u64) -> 
                 return Ok(offset);
             }
             let header = (*inner).linked.module().info().exception_header(tag);
-            let reference = (*inner).allocate_object(header)?;
+            let reference = heap::allocate(inner, header, saved)?;
             let words = (*inner).exception_words(exception);
             let values = (*inner).object(reference).add(1);
             std::ptr::copy_nonoverlapping(words.as_ptr(), values, words.len());

@@ -5,6 +5,7 @@
 //! called again, which is how reactors keep state, or reset to its image.
 
 use super::atomic::AtomicWait;
+use super::collector::Collector;
 use super::engine::Engine;
 use super::fiber::{self, Fiber, FiberYielder};
 use super::links::Links;
@@ -135,6 +136,7 @@ pub(crate) struct Inner {
     pub place: Place,
     peak_memory_bytes: u64,
     pub refused: Option<Limit>,
+    pub collector: Collector,
     /// A page could not be read from the image file, so others may be unreadable too.
     pub image_lost: bool,
 }
@@ -493,6 +495,7 @@ impl Instance {
             place: Place::HostCall { frame: 0 },
             peak_memory_bytes: memories.iter().sum(),
             refused: None,
+            collector: Collector::default(),
             image_lost: false,
         });
         let mut instance = Instance {
@@ -605,6 +608,7 @@ impl Instance {
         inner.cpu_ns = 0;
         inner.peak_memory_bytes = memory_bytes;
         inner.refused = None;
+        inner.collector = Collector::default();
         inner.values.clear();
     }
 

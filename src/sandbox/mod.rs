@@ -7,6 +7,7 @@ mod atomic;
 mod builtins;
 mod call;
 mod code;
+mod collector;
 mod engine;
 mod exact_faults;
 mod exception;

@@ -1,6 +1,7 @@
 //! A compiled module in this process: its artifact mapped, its text executable, its imports resolved.
 
 use super::code::Text;
+use super::collector::Shapes;
 use super::engine::Engine;
 use super::fiber::Trampoline;
 use super::host_function::{HostFunction, Imports};
@@ -14,6 +15,7 @@ use crate::compile::info::{
 use crate::layout::{
     EXTERNALIZED, I31_BIT, INTERNALIZED, NULL_REFERENCE, PAGE_BYTES, function_reference,
 };
+use std::cell::OnceCell;
 use std::fmt;
 use std::fs::File;
 use std::io::{self, Write};
@@ -100,6 +102,8 @@ pub(crate) struct ModuleState {
     index: ArtifactIndex,
     artifact: Reservation,
     pub text: Text,
+    /// Made by the first collection of a heap.
+    shapes: OnceCell<Shapes>,
     /// The artifact's checksum, to which images are tied.
     pub checksum: [u8; 32],
 }
@@ -138,6 +142,7 @@ impl Module {
                 index,
                 artifact,
                 text,
+                shapes: OnceCell::new(),
                 checksum,
             }),
         })
@@ -210,6 +215,12 @@ impl Module {
         } else {
             Err(LinkError { problems })
         }
+    }
+
+    /// Where the module's objects have references.
+    pub(crate) fn shapes(&self) -> &Shapes {
+        let state = &self.shared;
+        state.shapes.get_or_init(|| Shapes::new(&state.info))
     }
 
     /// The bytes of a data segment, in the artifact.

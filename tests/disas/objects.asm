@@ -55,7 +55,7 @@ block2:
   movabsq $0x103fff000, %rax
   leaq (%rdi, %rax), %rax
   movl %esi, %ecx
-  movl $0xfffffffb, %edx
+  movl $0xfffffffa, %edx
   addl (%rax, %rcx), %edx
   cmpl $0x2, %edx
   jnb #trap=user17
@@ -79,7 +79,7 @@ block2:
   leaq (%rdi, %rax), %rax
   movl %esi, %ecx
   movl (%rax, %rcx), %eax
-  cmpl $0x6, %eax
+  cmpl $0x7, %eax
   jnz     label3; j label4
 block3:
   jmp     label5
@@ -94,4 +94,50 @@ block6:
   movq %rbp, %rsp
   popq %rbp
   retq
+
+function 5:
+  pushq %rbp
+  movq %rsp, %rbp
+  movq -8(%rdi), %r10
+  addq $0x40, %r10
+  cmpq %rsp, %r10
+  jnbe #trap=stk_ovf
+  subq $0x30, %rsp
+  movq %rbx, 0x20(%rsp)
+block0:
+  movq %rsi, %rbx
+  movdqu %xmm0, <offset:1>+8(%rsp)
+  movq %rdi, <offset:1>+(%rsp)
+  movq 8(%rdi), %rax
+  movq 0x10(%rdi), %rcx
+  leaq 0x18(%rax), %rdx
+  cmpq %rcx, %rdx
+  jnbe    label2; j label1
+block1:
+  movabsq $0x1800000006, %rcx
+  movabsq $0x103fff000, %rdx
+  leaq (%rdi, %rdx), %rdx
+  movl %eax, %esi
+  movq %rcx, (%rdx, %rsi)
+  leaq 0x18(%rax), %rcx
+  movq %rcx, 8(%rdi)
+  jmp     label3
+block3:
+  movq <offset:1>+(%rsp), %rcx
+  movabsq $0x103fff000, %rdx
+  leaq (%rcx, %rdx), %rcx
+  movl %eax, %edx
+  movdqu <offset:1>+8(%rsp), %xmm0
+  movsd %xmm0, 0x10(%rcx, %rdx)
+  movq %rbx, %rsi
+  movl %esi, 8(%rcx, %rdx)
+  movq 0x20(%rsp), %rbx
+  addq $0x30, %rsp
+  movq %rbp, %rsp
+  popq %rbp
+  retq
+block2:
+  movabsq $0x1800000006, %rsi
+  call    User(userextname0)
+  jmp     label3
 

@@ -1,6 +1,6 @@
 ;; A field is a load at a constant distance from the heap, a second field of the same object repeats neither null check nor address.
 ;; An element is one comparison with the array's length; its offset is computed in 32 bits, so that it cannot leave the heap.
-;; A cast compares the object's kind with a range.
+;; A cast compares the object's kind with a range. A struct is made where the current run of the heap has room.
 (module
   (type $point (sub (struct (field i32) (field (mut f64)))))
   (type $point3 (sub $point (struct (field i32) (field (mut f64)) (field i8))))
@@ -16,4 +16,6 @@
     (ref.cast (ref $point) (local.get 0)))
   (func (param (ref null $point)) (result i32)
     (ref.test (ref $point3) (local.get 0)))
+  (func (param i32 f64) (result (ref $point))
+    (struct.new $point (local.get 0) (local.get 1)))
 )

@@ -18,7 +18,7 @@ use crate::layout::{
     ARRAY_ELEMENTS_OFFSET, ARRAY_LENGTH_OFFSET, Builtin, HEAP_START, object_header,
 };
 use cranelift_codegen::ir::condcodes::IntCC;
-use cranelift_codegen::ir::{InstBuilder, MemFlagsData, TrapCode, Value, types};
+use cranelift_codegen::ir::{BlockArg, InstBuilder, MemFlagsData, TrapCode, Value, types};
 use wasmparser::Operator;
 
 /// How a packed value becomes an i32.
@@ -184,13 +184,47 @@ impl Translator<'_> {
         };
     }
 
-    /// A struct of zeros.
+    /// A struct of zeros, from the heap's current run or, if it has no room, from the built-in.
+    ///
+    /// The header is stored before the run is shortened: a guest that is stopped in between leaves a heap that can be walked.
     fn allocate_struct(&mut self, ty: u32) -> Value {
         let (_, bytes) = struct_layout(self.info.struct_fields(ty));
         let header = object_header(self.info.signature_ids[ty as usize], bytes);
         let header = self.builder.ins().iconst(types::I64, header as i64);
-        self.call_builtin(Builtin::ObjectAllocate, &[header])
-            .expect("it returns a reference")
+        let heap = self.info.layout.heap.expect("laid out: there is a struct");
+        let [room, full, done] = std::array::from_fn(|_| self.builder.create_block());
+        let reference = self.builder.append_block_param(done, types::I64);
+        self.builder.set_cold_block(full);
+
+        let next = self.state_word(heap.next_offset);
+        let limit = self.state_word(heap.limit_offset);
+        let end = self.builder.ins().iadd_imm_u(next, i64::from(bytes));
+        let ins = self.builder.ins();
+        let beyond = ins.icmp(IntCC::UnsignedGreaterThan, end, limit);
+        self.builder.ins().brif(beyond, full, &[], room, &[]);
+
+        self.switch_to_sealed(room);
+        let address = self.object(next);
+        let flags = self.object_flags(Region::ObjectShape);
+        self.builder.ins().store(flags, header, address, 0);
+        let flags = self.trusted(Region::State);
+        let (vmctx, offset) = (self.vmctx(), heap.next_offset as i32);
+        self.builder.ins().store(flags, end, vmctx, offset);
+        self.builder.ins().jump(done, &[BlockArg::Value(next)]);
+
+        self.switch_to_sealed(full);
+        let made = self
+            .call_builtin(Builtin::ObjectAllocate, &[header])
+            .expect("it returns a reference");
+        self.builder.ins().jump(done, &[BlockArg::Value(made)]);
+        self.switch_to_sealed(done);
+        reference
+    }
+
+    fn state_word(&mut self, offset: u32) -> Value {
+        let (flags, vmctx) = (self.trusted(Region::State), self.vmctx());
+        let ins = self.builder.ins();
+        ins.load(types::I64, flags, vmctx, offset as i32)
     }
 
     fn struct_new(&mut self, ty: u32) {
