@@ -156,3 +156,21 @@ block0:
   popq %rbp
   retq
 
+function 14:
+  pushq %rbp
+  movq %rsp, %rbp
+block0:
+  movd %xmm0, %eax
+  movq %rbp, %rsp
+  popq %rbp
+  retq
+
+function 15:
+  pushq %rbp
+  movq %rsp, %rbp
+block0:
+  movq %xmm0, %rax
+  movq %rbp, %rsp
+  popq %rbp
+  retq
+

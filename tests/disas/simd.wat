@@ -16,4 +16,6 @@
   (func (param v128) (result v128) (i16x8.extadd_pairwise_i8x16_u (local.get 0)))
   (func (param v128 i32) (result v128) (i8x16.shl (local.get 0) (local.get 1)))
   (func (param v128) (result i32) (i64x2.all_true (local.get 0)))
+  (func (param v128) (result i32) (i32x4.extract_lane 0 (local.get 0)))
+  (func (param v128) (result i64) (i64x2.extract_lane 0 (local.get 0)))
 )
