@@ -404,3 +404,34 @@ fn host_call_at_stack_limit() {
         assert_eq!(trap.backtrace.len(), dormouse::Trap::FRAMES_MAX);
     }
 }
+
+#[test]
+fn a_typed_call_takes_and_gives_rust_numbers() {
+    use dormouse::TypedError;
+    let engine = support::engine();
+    let module = support::module(
+        &engine,
+        r#"(module
+            (func (export "swap") (param i32 f64) (result f64 i32) (local.get 1) (local.get 0))
+            (func (export "none"))
+            (memory (export "memory") 1))"#,
+    );
+    let linked = module.link(&dormouse::Imports::new()).unwrap();
+    let mut instance = support::fresh(&linked);
+    let swap = module.typed::<(i32, f64), (f64, i32)>("swap").unwrap();
+    assert_eq!(swap.call(&mut instance, (-1, 0.5)).unwrap(), (0.5, -1));
+    module
+        .typed::<(), ()>("none")
+        .unwrap()
+        .call(&mut instance, ())
+        .unwrap();
+    let missing = TypedError::Missing {
+        name: "memory".to_owned(),
+    };
+    assert_eq!(module.typed::<(), ()>("memory").unwrap_err(), missing);
+    let error = module.typed::<(i32, f32), (f64, i32)>("swap").unwrap_err();
+    assert!(
+        error.to_string().contains("(i32 f64) -> (f64 i32)"),
+        "{error}"
+    );
+}

@@ -83,6 +83,20 @@ impl std::fmt::Display for EngineError {
 impl std::error::Error for EngineError {}
 
 /// Runs guests on the thread that made it. Clones share everything.
+///
+/// ```
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # use dormouse::compile::{CompileOptions, compile};
+/// # use dormouse::{Engine, EngineOptions, Image, Imports, Instance, Limits, Module};
+/// # use std::time::Duration;
+/// let engine = Engine::new(&EngineOptions {
+///     tick: Duration::from_micros(500),
+///     ..EngineOptions::default()
+/// })?;
+/// assert_eq!(engine.instances(), 0);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug)]
 pub struct Engine {
     pub(crate) shared: Rc<EngineState>,

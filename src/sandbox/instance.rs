@@ -135,6 +135,28 @@ pub(crate) struct Inner {
 }
 
 /// An isolated instance of a module.
+///
+/// ```
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # use dormouse::compile::{CompileOptions, compile};
+/// # use dormouse::{Engine, EngineOptions, Image, Imports, Instance, Limits, Module};
+/// let engine = Engine::new(&EngineOptions::default())?;
+/// let wasm = wat::parse_str(
+///     r#"(module (memory (export "memory") 1)
+///         (func (export "upper") (param i32) (i32.store8 (local.get 0)
+///             (i32.and (i32.load8_u (local.get 0)) (i32.const 0xdf)))))"#,
+/// )?;
+/// let module = Module::from_artifact(&engine, &compile(&wasm, &CompileOptions::default())?)?;
+/// let linked = module.link(&Imports::new())?;
+/// let limits = Limits { memory_bytes: 1 << 20, ..Limits::default() };
+/// let mut instance = Instance::new(&linked, limits, Box::new(()))?;
+///
+/// instance.memory()[..5].copy_from_slice(b"mouse");
+/// module.typed::<(u32,), ()>("upper")?.call(&mut instance, (0,))?;
+/// assert_eq!(&instance.memory()[..5], b"Mouse");
+/// # Ok(())
+/// # }
+/// ```
 pub struct Instance {
     // Before `inner`, which its frames refer to.
     pub(super) fiber: Option<Fiber>,

@@ -21,6 +21,7 @@ mod signals;
 mod slots;
 mod stack;
 mod trap;
+mod typed;
 
 pub use atomic::AtomicWait;
 pub use call::Progress;
@@ -36,3 +37,4 @@ pub(crate) use instantiate::accessible_parts;
 pub use module::{Callable, CheckedArtifact, LinkError, Linked, LoadError, Module, Unresolved};
 pub(crate) use slots::SlotError;
 pub use trap::{Exception, Frame, Limit, Reason, Trap, TrapKind};
+pub use typed::{Parameters, Results, TypedError, TypedFunction};

@@ -66,6 +66,27 @@ impl CheckedArtifact {
 }
 
 /// A compiled module, ready to be linked. Clones share it.
+///
+/// ```
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # use dormouse::compile::{CompileOptions, compile};
+/// # use dormouse::{Engine, EngineOptions, Image, Imports, Instance, Limits, Module};
+/// # use std::io::Write;
+/// // Compiled once, and kept as a file.
+/// let wasm = wat::parse_str(r#"(module (func (export "three") (result i32) (i32.const 3)))"#)?;
+/// let mut file = tempfile::tempfile()?;
+/// file.write_all(&compile(&wasm, &CompileOptions::default())?)?;
+///
+/// // Mapped wherever it is needed.
+/// let engine = Engine::new(&EngineOptions::default())?;
+/// let module = Module::load(&engine, &file)?;
+/// assert!(module.function("three").is_some());
+/// assert!(module.function("four").is_none());
+/// assert!(module.typed::<(), i32>("three").is_ok());
+/// assert!(module.typed::<(), i64>("three").is_err());
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone)]
 pub struct Module {
     pub(crate) shared: Rc<ModuleState>,

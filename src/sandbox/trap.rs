@@ -149,6 +149,24 @@ impl fmt::Display for Frame {
 }
 
 /// A guest's end before its function returned.
+///
+/// ```
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # use dormouse::compile::{CompileOptions, compile};
+/// # use dormouse::{Engine, EngineOptions, Imports, Instance, Limits, Module, Reason, TrapKind};
+/// let engine = Engine::new(&EngineOptions::default())?;
+/// let wasm = wat::parse_str(
+///     r#"(module (func $broken unreachable) (func $main (export "main") (call $broken)))"#,
+/// )?;
+/// let module = Module::from_artifact(&engine, &compile(&wasm, &CompileOptions::default())?)?;
+/// let mut instance = Instance::new(&module.link(&Imports::new())?, Limits::default(), Box::new(()))?;
+/// let trap = module.typed::<(), ()>("main")?.call(&mut instance, ()).unwrap_err();
+/// assert_eq!(trap.reason, Reason::Trap(TrapKind::Unreachable));
+/// let functions: Vec<_> = trap.backtrace.iter().map(|frame| frame.name.as_deref()).collect();
+/// assert_eq!(functions, [Some("broken"), Some("main")]);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Trap {
     pub reason: Reason,

@@ -313,6 +313,36 @@ fn parts(info: &ModuleInfo, description: &Description, contents: &[u8]) -> Optio
 }
 
 /// A frozen instance. Clones share it.
+///
+/// ```
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # use dormouse::compile::{CompileOptions, compile};
+/// # use dormouse::{Engine, EngineOptions, Image, Imports, Instance, Limits, Module};
+/// let engine = Engine::new(&EngineOptions::default())?;
+/// let wasm = wat::parse_str(
+///     r#"(module (global $n (mut i32) (i32.const 1))
+///         (func (export "double") (result i32)
+///             (global.set $n (i32.shl (global.get $n) (i32.const 1))) (global.get $n)))"#,
+/// )?;
+/// let module = Module::from_artifact(&engine, &compile(&wasm, &CompileOptions::default())?)?;
+/// let linked = module.link(&Imports::new())?;
+/// let double = module.typed::<(), i32>("double")?;
+/// let mut instance = Instance::new(&linked, Limits::default(), Box::new(()))?;
+/// assert_eq!(double.call(&mut instance, ())?, 2);
+///
+/// let file = tempfile::tempfile()?;
+/// Image::capture(&mut instance, &file)?;
+/// let image = Image::open(&linked, &file)?;
+/// let mut first = image.restore(Limits::default(), Box::new(()))?;
+/// let mut second = image.restore(Limits::default(), Box::new(()))?;
+/// assert_eq!(double.call(&mut first, ())?, 4);
+/// assert_eq!(double.call(&mut first, ())?, 8);
+/// assert_eq!(double.call(&mut second, ())?, 4);
+/// first.reset(Box::new(()))?;
+/// assert_eq!(double.call(&mut first, ())?, 4);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone)]
 pub struct Image {
     pub(super) linked: Linked,
