@@ -26,7 +26,7 @@ pub fn check(data: &[u8], canary: Canary) -> Outcome {
     let Ok(mut random) = random(&mut u) else {
         return Ok(Verdict::NoCase);
     };
-    let wasm = if random.chance(3) {
+    let wasm = if random.chance(2) {
         step(&mut u, &mut random);
         operators::generate(&mut random)
     } else {

@@ -87,7 +87,7 @@ fn with(
     let reference = get('r', random);
     let cast = format!("(ref.cast (ref {ty}) {reference})");
     let operation = operation(&cast, random);
-    match random.chance(60) {
+    match random.chance(200) {
         true => operation,
         false => format!("(if (ref.test (ref {ty}) {reference}) (then {operation}))"),
     }
@@ -104,7 +104,7 @@ fn signed(packed: bool, random: &mut Random) -> &'static str {
 /// An index or a count, below the fewest elements unless it is to be anything.
 fn index(bound: u64, random: &mut Random) -> String {
     let local = get('i', random);
-    match random.chance(80) {
+    match random.chance(150) {
         true => local,
         false => format!("(i32.and {local} (i32.const {}))", bound - 1),
     }
@@ -115,7 +115,7 @@ pub fn operation(random: &mut Random) -> String {
     let (name, letter, packed) = *random.pick(&ARRAYS);
     let (structure, fields) = *random.pick(&[("$small", 5), ("$large", 9)]);
     let half = ELEMENTS / 2;
-    match random.below(20) {
+    match random.below(22) {
         0 | 1 => {
             let values: String = FIELDS[..fields]
                 .iter()
@@ -223,7 +223,7 @@ pub fn operation(random: &mut Random) -> String {
                 ),
             }
         }),
-        17 => match random.below(4) {
+        17..20 => match random.below(4) {
             0 => set('r', &format!("(ref.i31 {})", get('i', random)), random),
             1 => with("i31", random, |reference, random| {
                 let value = format!("(i31.get{} {reference})", signed(true, random));
@@ -237,7 +237,7 @@ pub fn operation(random: &mut Random) -> String {
                 set('i', &format!("(array.len {reference})"), random)
             }),
         },
-        18 => {
+        20 => {
             let ty = *random.pick(&[
                 "$small", "$large", "$i8s", "$eqs", "i31", "struct", "array", "eq", "none",
             ]);
@@ -265,7 +265,7 @@ fn exception(random: &mut Random) -> String {
         false => String::new(),
     };
     // What no clause names leaves the function.
-    let rest = match random.chance(12) {
+    let rest = match random.chance(25) {
         true => "",
         false => "(catch_all $done)",
     };

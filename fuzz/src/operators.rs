@@ -266,7 +266,12 @@ enum Others {
 pub fn generate(random: &mut Random) -> Vec<u8> {
     let wide = random.chance(4);
     let memory = if wide { "i64" } else { "" };
-    let others = *random.pick(&[Others::None, Others::None, Others::Atomic, Others::Objects]);
+    let others = *random.pick(&[
+        Others::None,
+        Others::Atomic,
+        Others::Objects,
+        Others::Objects,
+    ]);
     let mut text = format!("(module (memory (export \"memory\") {memory} {MEMORY_PAGES} 5)\n");
     if others == Others::Objects {
         text += objects::DEFINITIONS;
@@ -305,7 +310,7 @@ fn function(text: &mut String, name: &str, wide: bool, others: Others, random: &
             *text += &format!("(local.set ${letter}1 ({}))\n", constant(*letter, random));
         }
     }
-    for _ in 0..1 + random.below(60) {
+    for _ in 0..1 + random.below(90) {
         match others {
             Others::Objects if !random.chance(3) => *text += &(objects::operation(random) + "\n"),
             Others::Atomic if random.chance(2) => operation(text, ATOMIC, wide, random),
@@ -362,7 +367,7 @@ fn operation(text: &mut String, operators: &[(&str, &str, &str)], wide: bool, ra
     *text += prefix;
     *text += name;
     if operands.starts_with('a') {
-        let offset = match random.below(20) {
+        let offset = match random.below(80) {
             0 => random.below(1 << 32),
             1 => random.below(1 << 18),
             _ if prefix.contains("atomic") => 8 * random.below(5),
@@ -390,7 +395,7 @@ fn operation(text: &mut String, operators: &[(&str, &str, &str)], wide: bool, ra
 fn address(text: &mut String, aligned: bool, wide: bool, random: &mut Random) {
     let from = local(if wide { 'l' } else { 'i' }, random);
     let ty = if wide { "i64" } else { "i32" };
-    let mask = match random.below(30) {
+    let mask = match random.below(150) {
         0 => -1,
         1 => 0x3ffff,
         _ if aligned => 0xff8,

@@ -220,6 +220,7 @@ fn layout(info: &ModuleInfo) -> Check {
     let layout = &info.layout;
     memories(info)?;
     heap(info)?;
+    elements(info)?;
     exceptions(info)?;
     links(info)?;
     let end = u64::from(layout.memory_offset);
@@ -311,6 +312,22 @@ fn heap(info: &ModuleInfo) -> Check {
     let Some(heap) = &info.layout.heap else {
         return ensure(!objects, "objects without a heap");
     };
+    let state_end = u64::from(info.layout.memory_offset);
+    let in_state = |offset: u64| fits(offset, 8, state_end) && offset.is_multiple_of(8);
+    ensure(
+        u64::try_from(heap.memory.length_offset).is_ok_and(in_state)
+            && in_state(heap.next_offset.into())
+            && in_state(heap.limit_offset.into())
+            && in_state(heap.free_offset.into())
+            && heap.memory.start == HEAP_START
+            && heap.memory.reserved_bytes == HEAP_RESERVED_BYTES,
+        "a misplaced object heap",
+    )
+}
+
+/// Checks that the elements kept in the state have room there, in a module without objects too: what is written and read
+/// there goes by the place alone.
+fn elements(info: &ModuleInfo) -> Check {
     ensure(
         info.layout.elements.len() == info.elements.len(),
         "elements without a place",
@@ -322,16 +339,7 @@ fn heap(info: &ModuleInfo) -> Check {
             place.is_none_or(|at| fits(at.into(), bytes, state_end) && at.is_multiple_of(8));
         ensure(in_place, "misplaced elements")?;
     }
-    let in_state = |offset: u64| fits(offset, 8, state_end) && offset.is_multiple_of(8);
-    ensure(
-        u64::try_from(heap.memory.length_offset).is_ok_and(in_state)
-            && in_state(heap.next_offset.into())
-            && in_state(heap.limit_offset.into())
-            && in_state(heap.free_offset.into())
-            && heap.memory.start == HEAP_START
-            && heap.memory.reserved_bytes == HEAP_RESERVED_BYTES,
-        "a misplaced object heap",
-    )
+    Ok(())
 }
 
 /// Checks that what is imported, other than functions, is by a linkable module, and that its link words are in the state.
@@ -433,4 +441,35 @@ fn is_index<T>(index: u32, list: &[T]) -> bool {
 
 fn fits(start: u64, bytes: u64, end: u64) -> bool {
     start.checked_add(bytes).is_some_and(|after| after <= end)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::layout::{InstanceLayout, ObjectRequest};
+
+    #[test]
+    fn elements_are_in_the_state_also_without_objects() {
+        let segment = ElementSegment {
+            mode: SegmentMode::Passive,
+            elements: vec![vec![ConstantInstruction::RefNull]],
+        };
+        let objects = ObjectRequest {
+            elements: vec![None],
+            ..ObjectRequest::default()
+        };
+        let mut info = ModuleInfo {
+            elements: vec![segment],
+            layout: InstanceLayout::new([], [], 0, 1, &[], objects).unwrap(),
+            ..ModuleInfo::default()
+        };
+        let check = |info: &ModuleInfo| module_info(info, 0, 0);
+        assert_eq!(check(&info), Ok(()));
+        info.layout.elements = vec![Some(info.layout.memory_offset)];
+        assert_eq!(check(&info), Err("misplaced elements"));
+        info.layout.elements = vec![Some(4)];
+        assert_eq!(check(&info), Err("misplaced elements"));
+        info.layout.elements = Vec::new();
+        assert_eq!(check(&info), Err("elements without a place"));
+    }
 }
