@@ -460,7 +460,7 @@ mod tests {
         };
         let mut info = ModuleInfo {
             elements: vec![segment],
-            layout: InstanceLayout::new([], [], 0, 1, &[], objects).unwrap(),
+            layout: InstanceLayout::new([], [], 0, 1, &[], objects, None).unwrap(),
             ..ModuleInfo::default()
         };
         let check = |info: &ModuleInfo| module_info(info, 0, 0);

@@ -104,8 +104,9 @@ function 5:
   jnbe #trap=stk_ovf
   subq $0x30, %rsp
   movq %rbx, 0x20(%rsp)
+  movq %r12, 0x28(%rsp)
 block0:
-  movq %rsi, %rbx
+  movq %rsi, %r12
   movdqu %xmm0, <offset:1>+8(%rsp)
   movq %rdi, <offset:1>+(%rsp)
   movq 8(%rdi), %rax
@@ -121,22 +122,24 @@ block1:
   movq %rcx, (%rdx, %rsi)
   leaq 0x18(%rax), %rcx
   movq %rcx, 8(%rdi)
+  movq %rdi, %rbx
   jmp     label3
 block3:
-  movq <offset:1>+(%rsp), %rcx
-  movabsq $0x103fff000, %rdx
-  leaq (%rcx, %rdx), %rcx
+  movabsq $0x103fff000, %rcx
+  leaq (%rbx, %rcx), %rcx
   movl %eax, %edx
   movdqu <offset:1>+8(%rsp), %xmm0
   movsd %xmm0, 0x10(%rcx, %rdx)
-  movq %rbx, %rsi
+  movq %r12, %rsi
   movl %esi, 8(%rcx, %rdx)
   movq 0x20(%rsp), %rbx
+  movq 0x28(%rsp), %r12
   addq $0x30, %rsp
   movq %rbp, %rsp
   popq %rbp
   retq
 block2:
+  movq %rdi, %rbx
   movabsq $0x1800000006, %rsi
   call    User(userextname0)
   jmp     label3
