@@ -159,6 +159,15 @@ pub fn frozen(instance: &mut Instance, file: &File) -> Result<Vec<u8>, Finding> 
     Ok(bytes)
 }
 
+/// As [`frozen_difference`], of instances that need not have their objects at the same places: the collector is conservative
+/// about the stack, on which a suspension leaves words of its own, so that it may keep an object here that is freed there.
+pub fn lived_difference(info: &ModuleInfo, one: &[u8], two: &[u8]) -> Option<String> {
+    match info.layout.heap {
+        Some(_) => decode(info, one).difference(&decode(info, two)),
+        None => frozen_difference(info, one, two),
+    }
+}
+
 /// Where two frozen states of one module differ, for a person to read.
 pub fn frozen_difference(info: &ModuleInfo, one: &[u8], two: &[u8]) -> Option<String> {
     if one == two {

@@ -82,7 +82,7 @@ pub fn check(data: &[u8], canary: Canary) -> Outcome {
             let Some((name, callable, arguments, expected)) = calls.get(turn.call) else {
                 let seen = guest::frozen(&mut turn.instance, &scratch)?;
                 if let Some(difference) =
-                    guest::frozen_difference(linked.module().info(), &seen, &left)
+                    guest::lived_difference(linked.module().info(), &seen, &left)
                 {
                     return Err(finding!("with preemption, then without: {difference}"));
                 }
