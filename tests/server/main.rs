@@ -7,5 +7,6 @@ mod functions;
 mod harness;
 mod hostile;
 mod http;
+mod pool;
 mod signals;
 mod tool;
