@@ -264,7 +264,7 @@ impl Case {
             }
         }
         let file = self.image_file.try_clone().expect("a descriptor");
-        let (checked, of_use) = CheckedImage::check_noted(file, &note)
+        let (checked, of_use) = CheckedImage::check_noted(file, None, &note)
             .map_err(|error| finding!("an image is not checked: {error}"))?;
         if damaged && of_use {
             return Err(finding!("a damaged note of a working set is believed"));

@@ -411,15 +411,16 @@ impl Numbers<'_> {
     }
 }
 
-/// Whether the bytes are those that were written.
-pub fn verify(bytes: &[u8]) -> Result<(), ArtifactError> {
+/// Whether the bytes are those that were written. Answers with their checksum.
+pub fn verify(bytes: &[u8]) -> Result<[u8; 32], ArtifactError> {
     check_header(bytes, bytes.len() as u64)?;
-    if checksum(bytes) != bytes[CHECKSUM_AT..LENGTH_AT] {
+    let checksum = checksum(bytes);
+    if checksum != bytes[CHECKSUM_AT..LENGTH_AT] {
         return Err(ArtifactError::Damaged {
             what: "its checksum does not match",
         });
     }
-    Ok(())
+    Ok(checksum)
 }
 
 /// What the first page says of a file of so many bytes, before all of it is read.

@@ -46,9 +46,16 @@ impl std::error::Error for LoadError {}
 pub struct CheckedArtifact {
     file: File,
     bytes: usize,
+    checksum: [u8; 32],
 }
 
 impl CheckedArtifact {
+    /// What tells it from others: two artifacts with the same checksum are the same code.
+    pub fn checksum(&self) -> [u8; 32] {
+        self.checksum
+    }
+
+    /// Reads and verifies all of an artifact file.
     pub fn check(file: File) -> Result<CheckedArtifact, LoadError> {
         let length = file.metadata().map_err(LoadError::Io)?.len();
         // At its place, for the position in the file is also that of whoever else has it open.
@@ -59,10 +66,11 @@ impl CheckedArtifact {
         artifact::check_header(page, length).map_err(LoadError::Artifact)?;
         let mut bytes = vec![0; length as usize];
         read(&mut bytes)?;
-        artifact::verify(&bytes).map_err(LoadError::Artifact)?;
+        let checksum = artifact::verify(&bytes).map_err(LoadError::Artifact)?;
         Ok(CheckedArtifact {
             file,
             bytes: bytes.len(),
+            checksum,
         })
     }
 }
@@ -126,7 +134,7 @@ impl Module {
 
     /// As [`Module::load`], with a file that was checked.
     pub fn load_checked(engine: &Engine, checked: &CheckedArtifact) -> Result<Module, LoadError> {
-        let CheckedArtifact { file, bytes } = checked;
+        let CheckedArtifact { file, bytes, .. } = checked;
         let artifact = Reservation::of_file(file, *bytes).map_err(LoadError::Io)?;
         let parsed = Artifact::read(map_bytes(&artifact)).map_err(LoadError::Artifact)?;
         parsed.check_cpu().map_err(LoadError::Artifact)?;
@@ -153,6 +161,11 @@ impl Module {
         let mut file = os::memory_file(c"dormouse-artifact").map_err(LoadError::Io)?;
         file.write_all(artifact).map_err(LoadError::Io)?;
         Module::load(engine, &file)
+    }
+
+    /// The checksum of its artifact.
+    pub fn checksum(&self) -> [u8; 32] {
+        self.shared.checksum
     }
 
     pub fn info(&self) -> &ModuleInfo {

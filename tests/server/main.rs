@@ -7,5 +7,6 @@ mod functions;
 mod harness;
 mod hostile;
 mod http;
+mod layers;
 mod signals;
 mod tool;
