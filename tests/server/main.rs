@@ -8,5 +8,6 @@ mod harness;
 mod hostile;
 mod http;
 mod layers;
+mod pool;
 mod signals;
 mod tool;

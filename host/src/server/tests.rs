@@ -161,6 +161,7 @@ fn server() -> SocketAddr {
                 listen: "127.0.0.1:0".parse().unwrap(),
                 admin: "127.0.0.1:0".parse().unwrap(),
                 budget_bytes: Some(64 << 20),
+                policy: Default::default(),
                 log: LogFormat::Text,
                 drain: Duration::from_secs(1),
             };
