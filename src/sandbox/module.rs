@@ -41,6 +41,9 @@ impl fmt::Display for LoadError {
 
 impl std::error::Error for LoadError {}
 
+/// What is read of an artifact at a time: memory that it takes besides is the kernel's, and given back.
+const READ_BYTES: usize = 256 << 10;
+
 /// An artifact file that was read and verified, ready to be loaded: the part of loading that reads from disk, for any thread.
 #[derive(Debug)]
 pub struct CheckedArtifact {
@@ -59,18 +62,23 @@ impl CheckedArtifact {
     pub fn check(file: File) -> Result<CheckedArtifact, LoadError> {
         let length = file.metadata().map_err(LoadError::Io)?.len();
         // At its place, for the position in the file is also that of whoever else has it open.
-        let read = |bytes: &mut [u8]| file.read_exact_at(bytes, 0).map_err(LoadError::Io);
-        let mut page = [0; PAGE_BYTES];
-        let page = &mut page[..length.min(PAGE_BYTES as u64) as usize];
-        read(page)?;
-        artifact::check_header(page, length).map_err(LoadError::Artifact)?;
-        let mut bytes = vec![0; length as usize];
-        read(&mut bytes)?;
-        let checksum = artifact::verify(&bytes).map_err(LoadError::Artifact)?;
+        let read = |bytes: &mut [u8], at| file.read_exact_at(bytes, at).map_err(LoadError::Io);
+        let mut buffer = vec![0; length.min(READ_BYTES as u64) as usize];
+        let page = buffer.len().min(PAGE_BYTES);
+        read(&mut buffer[..page], 0)?;
+        let verifier = artifact::Verifier::new(&buffer[..page], length);
+        let mut verifier = verifier.map_err(LoadError::Artifact)?;
+        let mut at = page as u64;
+        while at < length {
+            let bytes = buffer.len().min((length - at) as usize);
+            read(&mut buffer[..bytes], at)?;
+            verifier.update(&buffer[..bytes]);
+            at += bytes as u64;
+        }
         Ok(CheckedArtifact {
             file,
-            bytes: bytes.len(),
-            checksum,
+            bytes: length as usize,
+            checksum: verifier.finish().map_err(LoadError::Artifact)?,
         })
     }
 }

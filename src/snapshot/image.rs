@@ -128,7 +128,7 @@ pub(super) struct FrozenMemory {
 }
 
 /// What is read at a time.
-const READ_BYTES: usize = 1 << 20;
+const READ_BYTES: usize = 256 << 10;
 
 /// Bytes of the fields of fixed size. Two words for each memory follow, a word for each run over the base, then the checksum over
 /// all of these and the file's pages.

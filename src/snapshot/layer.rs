@@ -11,7 +11,7 @@ use crate::layout::PAGE_BYTES;
 pub(super) const RUNS_MAX: usize = 8;
 
 /// Equal pages between two runs that are too few for a mapping of their own.
-const GAP_PAGES_MIN: u32 = 16;
+const GAP_PAGES_MIN: u32 = 4;
 
 /// Pages that a base has to save, which are also to be no fewer than those it does not save.
 const SAVED_PAGES_MIN: u64 = 32;
@@ -115,10 +115,10 @@ mod tests {
         let base = with(200, &[]);
         assert_eq!(over(&base, &with(200, &[])), Some(vec![]));
         assert_eq!(over(&base, &with(200, &[4])), Some(vec![(5, 6)]));
-        assert_eq!(over(&base, &with(200, &[4, 19])), Some(vec![(5, 21)]));
+        assert_eq!(over(&base, &with(200, &[4, 8])), Some(vec![(5, 10)]));
         assert_eq!(
-            over(&base, &with(200, &[4, 21, 199])),
-            Some(vec![(5, 6), (22, 23), (200, 201)])
+            over(&base, &with(200, &[4, 9, 199])),
+            Some(vec![(5, 6), (10, 11), (200, 201)])
         );
     }
 
