@@ -167,8 +167,8 @@ fn server() -> SocketAddr {
             };
             // Short, for the tests of slow clients; no other test is slower than this.
             let timeouts = Timeouts {
-                head: Duration::from_secs(3),
-                body_stall: Duration::from_secs(3),
+                head: Duration::from_secs(8),
+                body_stall: Duration::from_secs(8),
                 idle: Duration::from_secs(300),
                 ..Timeouts::default()
             };
