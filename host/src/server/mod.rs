@@ -246,7 +246,7 @@ impl Server {
         };
         let engine = Engine::new(&engine_options).map_err(ServeError::Engine)?;
         let files_max = files_max();
-        let functions_open_max = services::functions_open_max(&engine, files_max);
+        let open_limits = services::OpenLimits::new(&engine, files_max);
         let pool_limits = Limits {
             budget_bytes: options.budget_bytes.unwrap_or_else(default_budget_bytes),
             instances_max: WARM_INSTANCES_MAX,
@@ -275,7 +275,7 @@ impl Server {
             shared: Shared::new(timeouts, unix.as_secs()),
             engine,
             imports: interface::imports(),
-            services: Services::new(functions_open_max),
+            services: Services::new(open_limits),
             invocations: Arena::default(),
             run_queue: RunQueue::default(),
             timers: Timers::default(),
