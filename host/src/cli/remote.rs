@@ -1,6 +1,7 @@
 //! Commands that speak to a running server.
 
-use super::{AdminArguments, DeployArguments, Failure, InvokeArguments, data, variable};
+use super::arguments::{AdminArguments, DeployArguments, InvokeArguments};
+use super::{Failure, data, variable};
 use crate::units::format_size;
 use serde_json::Value;
 use std::fmt::Write as _;

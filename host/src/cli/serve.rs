@@ -1,6 +1,7 @@
 //! `dormouse serve`: opens the store, deploys the files that were named, serves.
 
-use super::{Failure, ServeArguments};
+use super::Failure;
+use super::arguments::ServeArguments;
 use crate::deploy::Deployments;
 use crate::deploy::files::{self, Failed};
 use crate::options::ServeOptions;
@@ -41,7 +42,7 @@ pub fn serve(arguments: ServeArguments) -> Result<(), Failure> {
         admin: arguments.admin,
         budget_bytes: arguments.budget,
         policy: arguments.policy,
-        log: arguments.log.into(),
+        log: arguments.log,
         drain: arguments.drain,
     };
     server::run(store, options).map_err(Failure::new)
