@@ -20,6 +20,7 @@
 use super::fiber::yield_if_preempted;
 use super::heap::{Heap, RUN_BYTES_MIN};
 use super::instance::Inner;
+use super::signals;
 use crate::compile::info::{
     CompositeType, ModuleInfo, SegmentMode, StorageType, ValueType, struct_layout,
 };
@@ -410,7 +411,8 @@ impl Inner {
     /// Marks what the compiled code of the call in progress may refer to: from the registers that its last call of a built-in
     /// saved to the base of its stack.
     fn mark_stack(&mut self, heap: Heap, shapes: &Shapes, saved: Saved) {
-        let stack = self.frames_range();
+        // SAFETY: a guest's call runs on this thread, being what called the built-in; the instance it was begun in is alive.
+        let stack = unsafe { (*signals::running_instance()).frames_range() };
         let first = saved.0 as usize;
         assert!(
             stack.contains(&first) && first.is_multiple_of(8),

@@ -207,6 +207,7 @@ impl Store {
     /// Takes in an instance that was made of what was found, and links it.
     pub(crate) fn add(&mut self, mut instance: Instance, found: Found) -> io::Result<InstanceId> {
         let functions = instance.linked().module().info().functions.len();
+        self.check_calls(1, is_for_one_call(&instance))?;
         self.state.reserve_functions(functions)?;
         let info = instance.linked().module().info();
         if passes_references(info) {
@@ -262,13 +263,30 @@ impl Store {
 
     /// Begins a call in an instance; see [`Instance::begin`]. Calls may be in progress in several instances, one in each, besides
     /// those that came to it from others.
+    ///
+    /// # Errors
+    /// As [`Instance::begin`], and while another call is in progress when an instance of the store has objects or exceptions: what
+    /// one call was in the middle of when it was suspended would not stand another that comes to the same heap.
     pub fn begin(
         &mut self,
         id: InstanceId,
         callable: Callable,
         arguments: &[u64],
     ) -> io::Result<()> {
+        self.check_calls(0, self.instances.iter().any(is_for_one_call))?;
         self.instance_mut(id).begin(callable, arguments)
+    }
+
+    /// Refuses what takes that so many calls at most are in progress, if it does.
+    fn check_calls(&self, most: usize, is_for_one_call: bool) -> io::Result<()> {
+        let in_call = self.instances.iter().filter(|other| other.in_call());
+        match is_for_one_call && in_call.count() > most {
+            true => Err(io::Error::new(
+                io::ErrorKind::ResourceBusy,
+                "an instance of the store has objects or exceptions, so that one call at a time can be in progress",
+            )),
+            false => Ok(()),
+        }
     }
 
     /// Runs the call that was begun in an instance; see [`Instance::resume`].
@@ -288,6 +306,8 @@ impl Store {
         callable: Callable,
         arguments: &[u64],
     ) -> Result<Vec<u64>, Trap> {
+        self.check_calls(0, self.instances.iter().any(is_for_one_call))
+            .map_err(|error| Trap::without_backtrace(Reason::Host(error.to_string())))?;
         self.instance_mut(id).call(callable, arguments)
     }
 
@@ -478,6 +498,13 @@ impl Store {
         };
         matches.or_else(mismatch)
     }
+}
+
+/// Whether calls that were suspended in an instance would be in each other's way: compiled code makes objects in several
+/// instructions, and there is one place for an exception on its way.
+fn is_for_one_call(instance: &Instance) -> bool {
+    let layout = &instance.linked().module().info().layout;
+    layout.heap.is_some() || layout.exception.is_some()
 }
 
 /// What an import is linked with.
