@@ -2,6 +2,7 @@
 //!
 //! It stands apart from the command line so that nothing depends upwards on `cli`.
 
+use crate::pool::PolicyOptions;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -23,6 +24,8 @@ pub struct ServeOptions {
     pub admin: SocketAddr,
     /// Memory for warm instances; a quarter of the machine's when not given.
     pub budget_bytes: Option<u64>,
+    /// Which instances are kept warm.
+    pub policy: PolicyOptions,
     pub log: LogFormat,
     /// How long invocations may still run after SIGTERM or SIGINT.
     pub drain: Duration,

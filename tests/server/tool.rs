@@ -135,6 +135,7 @@ fn a_typo_gets_a_suggestion_and_exit_code_2() {
         (vec!["serve", "--lisen", "127.0.0.1:0"], "--listen"),
         (vec!["serve", "--budget", "lots"], "64MiB"),
         (vec!["serve", "--listen", "nowhere"], "--listen"),
+        (vec!["serve", "--policy", "lru"], "greedy-dual"),
     ] {
         let output = dormouse(&arguments);
         assert_eq!(output.status.code(), Some(2), "{arguments:?}");

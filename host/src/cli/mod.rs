@@ -9,6 +9,7 @@ mod serve;
 
 use crate::deploy::worker;
 use crate::options::{BenchOptions, LogFormat, Preopen, RunOptions};
+use crate::pool::PolicyOptions;
 use crate::units::{parse_duration, parse_size};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::ffi::OsString;
@@ -76,6 +77,9 @@ struct ServeArguments {
     /// Memory for warm instances, as 4GiB [default: a quarter of the machine's]
     #[arg(long, value_name = "SIZE", value_parser = parse_size)]
     budget: Option<u64>,
+    /// Which instances are kept warm: predicted, fixed[:INSTANCES], keepalive[:DURATION], histogram or greedy-dual
+    #[arg(long, value_name = "POLICY", default_value = "predicted")]
+    policy: PolicyOptions,
     /// How log lines are written
     #[arg(long, value_enum, default_value_t = Log::Text)]
     log: Log,
