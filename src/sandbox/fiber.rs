@@ -96,6 +96,8 @@ impl Fiber {
 ///
 /// # Safety
 /// Called on the fiber of `inner`, the instance that the call was begun in, with no reference into `inner` live.
+// Never inlined: a collection looks through the stack from `saved` outwards, and what the caller's frame spilled must lie there.
+#[inline(never)]
 pub unsafe fn suspend(inner: *mut Inner, suspension: Suspension) {
     let mut saved = [0u64; 6];
     // SAFETY: stores the registers that callees preserve; the yielder was noted by this fiber's first frame, which is still below us on
