@@ -3,20 +3,26 @@
 //!     cargo bench -p dormouse-host --bench density                     everything, which takes a while
 //!     cargo bench -p dormouse-host --bench density -- instances 100000 7
 //!     cargo bench -p dormouse-host --bench density -- functions 50000
+//!     cargo bench -p dormouse-host --bench density -- scripts 100
 //!
 //! `instances N PROCESSES`: warm instances of `guests/hello.wasm`, each called once and reset, then called again at random
 //! and checked. What they take is what the machine has less: private pages and page tables as the kernel accounts them to
 //! the processes, and the kernel's own structures.
 //!
 //! `functions N`: so many different functions deployed on one server, each called once and then some at random, every
-//! answer checked; with the server's open files, mappings and memory.
+//! answer checked; with the server's open files, mappings and memory, and what they take on the disk.
+//!
+//! `scripts N`: the same with functions of one module, `guests/javascript.wasm`, each with a script of its own. What N of them take
+//! is to be seen beside what one takes.
 
 use dormouse::compile::{CompileOptions, compile};
 use dormouse::{Caller, Engine, Image, Imports, Instance, Limits, Linked, Module, Stop};
+use std::collections::HashSet;
 use std::error::Error;
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -39,12 +45,17 @@ fn main() -> Result<()> {
     match arguments[..] {
         [] => {
             instances(100_000, 7)?;
-            functions(50_000)
+            functions(50_000, Kind::Modules)?;
+            functions(1, Kind::Scripts)?;
+            functions(100, Kind::Scripts)
         }
         ["instances", count, processes] => instances(count.parse()?, processes.parse()?),
-        ["functions", count] => functions(count.parse()?),
+        ["functions", count] => functions(count.parse()?, Kind::Modules),
+        ["scripts", count] => functions(count.parse()?, Kind::Scripts),
         ["hold", directory, count] => hold(Path::new(directory), count.parse()?),
-        _ => Err("arguments: instances N PROCESSES, or functions N, or nothing for both".into()),
+        _ => Err(
+            "arguments: instances N PROCESSES, functions N, scripts N, or nothing for all".into(),
+        ),
     }
 }
 
@@ -334,7 +345,48 @@ fn numbered(number: usize) -> Result<Vec<u8>> {
     ))?)
 }
 
-fn functions(count: usize) -> Result<()> {
+/// What functions have of their own.
+#[derive(Clone, Copy, Debug)]
+enum Kind {
+    Modules,
+    Scripts,
+}
+
+impl Kind {
+    /// The module of a function, and its settings.
+    fn deployment(self, number: usize) -> Result<(Vec<u8>, String)> {
+        match self {
+            Kind::Modules => Ok((numbered(number)?, String::new())),
+            Kind::Scripts => {
+                let script = format!(
+                    "const table = [...Array(1000).keys()].map(n => n * {number}); function handle() {{ return 'number {number:06}' }}"
+                );
+                let script: String = script.bytes().map(|byte| format!("%{byte:02x}")).collect();
+                Ok((
+                    fs::read(guest("javascript.wasm"))?,
+                    format!("?env.SCRIPT={script}"),
+                ))
+            }
+        }
+    }
+}
+
+/// What the files below a directory take on the disk, each once however many names it has.
+fn disk_bytes(directory: &Path, seen: &mut HashSet<u64>) -> Result<u64> {
+    let mut bytes = 0;
+    for entry in fs::read_dir(directory)? {
+        let entry = entry?;
+        let metadata = entry.metadata()?;
+        if metadata.is_dir() {
+            bytes += disk_bytes(&entry.path(), seen)?;
+        } else if seen.insert(metadata.ino()) {
+            bytes += metadata.blocks() * 512;
+        }
+    }
+    Ok(bytes)
+}
+
+fn functions(count: usize, kind: Kind) -> Result<()> {
     let directory = tempfile::tempdir()?;
     let child = Command::new(env!("CARGO_BIN_EXE_dormouse"))
         .args([
@@ -368,8 +420,8 @@ fn functions(count: usize) -> Result<()> {
                 let text = |error: Box<dyn Error>| error.to_string();
                 let mut client = Client::connect(admin).map_err(text)?;
                 for number in (deployer..count).step_by(DEPLOYERS) {
-                    let target = format!("/v1/functions/f{number}");
-                    let module = numbered(number).map_err(text)?;
+                    let (module, settings) = kind.deployment(number).map_err(text)?;
+                    let target = format!("/v1/functions/f{number}{settings}");
                     let (status, body) = client.request("PUT", &target, &module).map_err(text)?;
                     if status != 201 {
                         let body = String::from_utf8_lossy(&body);
@@ -383,8 +435,15 @@ fn functions(count: usize) -> Result<()> {
     for deployer in deployers {
         deployer.join().map_err(|_| "a thread panicked")??;
     }
-    println!("{count} different functions on one server");
-    println!("  deployed in {:.0} s", began.elapsed().as_secs_f64());
+    match kind {
+        Kind::Modules => println!("{count} different functions on one server"),
+        Kind::Scripts => println!("{count} functions of one interpreter on one server"),
+    }
+    println!(
+        "  deployed in {:.1} s; {} KiB on the disk",
+        began.elapsed().as_secs_f64(),
+        disk_bytes(directory.path(), &mut HashSet::new())? >> 10
+    );
     report(id, admin, "deployed")?;
     let mut client = Client::connect(public)?;
     let mut call = |number: usize| -> Result<Duration> {
@@ -400,7 +459,7 @@ fn functions(count: usize) -> Result<()> {
     latencies("each once", once);
     report(id, admin, "each called once")?;
     let mut random = Random(count as u64);
-    let again = (0..count / RANDOM_PART).map(|_| call(random.below(count)));
+    let again = (0..count.div_ceil(RANDOM_PART)).map(|_| call(random.below(count)));
     let again = again.collect::<Result<Vec<_>>>()?;
     latencies("at random", again);
     report(id, admin, "called at random")?;
@@ -421,6 +480,7 @@ fn latencies(what: &str, mut times: Vec<Duration>) {
 /// What the server holds now.
 fn report(id: u32, admin: SocketAddr, when: &str) -> Result<()> {
     let status = format!("/proc/{id}/status");
+    let rollup = format!("/proc/{id}/smaps_rollup");
     let files = fs::read_dir(format!("/proc/{id}/fd"))?.count();
     let mappings = fs::read_to_string(format!("/proc/{id}/maps"))?
         .lines()
@@ -432,9 +492,9 @@ fn report(id: u32, admin: SocketAddr, when: &str) -> Result<()> {
         line.unwrap_or(" ?").trim().to_owned()
     };
     println!(
-        "  {when}: {files} files, {mappings} mappings, {} MiB resident ({} MiB private), {} KiB of page tables, {} functions open, {} instances warm",
-        kernel_bytes(&status, "VmRSS:")? >> 20,
-        kernel_bytes(&format!("/proc/{id}/smaps_rollup"), "Private_Dirty:")? >> 20,
+        "  {when}: {files} files, {mappings} mappings, {} KiB of its own and {} KiB of files resident, {} KiB of page tables, {} functions open, {} instances warm",
+        kernel_bytes(&rollup, "Pss_Anon:")? >> 10,
+        kernel_bytes(&rollup, "Pss_File:")? >> 10,
         kernel_bytes(&status, "VmPTE:")? >> 10,
         metric("dormouse_open_functions "),
         metric("dormouse_warm_instances "),

@@ -13,7 +13,7 @@ set -euo pipefail
 export LC_ALL=C
 
 guests=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
-modules_bytes_max=1500000
+modules_bytes_max=3000000
 
 die() {
     printf 'guests/build.sh: %s\n' "$*" >&2
@@ -65,13 +65,14 @@ crate() {
 }
 yyjson=$(crate yyjson-sys)/yyjson/src
 pcre2=$(crate pcre2-sys)/upstream
+quickjs=$(crate rquickjs-sys)/quickjs
 
 # --- how things are built --------------------------------------------------------------------------------------
 
 # Compiling and linking are two steps because clang runs wasm-opt, where one is installed, when it links with -O.
 compile_flags=(--target=wasm32-wasi "--sysroot=$sysroot" -O2 -std=gnu17 -Wall -Wextra -Werror -DNDEBUG
     "-ffile-prefix-map=$guests=guests" "-ffile-prefix-map=$yyjson=yyjson" "-ffile-prefix-map=$pcre2=pcre2"
-    "-ffile-prefix-map=$work=build" -I "$guests/include")
+    "-ffile-prefix-map=$quickjs=quickjs" "-ffile-prefix-map=$work=build" -I "$guests/include")
 # The stack comes first, so that an overflow of it traps and does not run into the program's data. Debug information
 # goes, the names of functions stay.
 link_flags=(--target=wasm32-wasi "--sysroot=$sysroot" -Wl,--stack-first -Wl,--strip-debug)
@@ -139,6 +140,13 @@ for source in "$pcre2"/src/*.c; do
 done
 compile text "$guests/src/text.c" "${pcre2_flags[@]}"
 link_reactor text.wasm text "${pcre2_objects[@]}"
+
+# EMSCRIPTEN is how QuickJS says: no atomics, no stack pointer to look at.
+quickjs_flags=(-D_GNU_SOURCE -DEMSCRIPTEN=1 -DFE_DOWNWARD=0 -DFE_UPWARD=0)
+quickjs_objects=(quickjs libregexp libunicode dtoa)
+for name in "${quickjs_objects[@]}"; do compile "$name" "$quickjs/$name.c" -w "${quickjs_flags[@]}"; done
+compile javascript "$guests/src/javascript.c" -isystem "$quickjs" "${quickjs_flags[@]}"
+link_reactor javascript.wasm javascript "${quickjs_objects[@]}"
 
 chmod 644 "$out"/*.wasm "$out"/commands/*.wasm
 

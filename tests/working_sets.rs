@@ -136,7 +136,7 @@ fn faults() -> (i64, i64) {
 fn a_recorded_call_finds_its_pages_in_memory() {
     let fixture = Fixture::new();
     let note = fixture.record(40, 30);
-    let (checked, noted) = CheckedImage::check_noted(fixture.reopen(), &note).unwrap();
+    let (checked, noted) = CheckedImage::check_noted(fixture.reopen(), None, &note).unwrap();
     assert!(noted);
     let read = fixture.pages_cached();
     assert!((71..400).contains(&read), "{read} pages were read");
@@ -155,7 +155,7 @@ fn a_recorded_call_finds_its_pages_in_memory() {
 fn what_left_memory_is_read_again_before_a_call() {
     let fixture = Fixture::new();
     let note = fixture.record(10, 10);
-    let (checked, _) = CheckedImage::check_noted(fixture.reopen(), &note).unwrap();
+    let (checked, _) = CheckedImage::check_noted(fixture.reopen(), None, &note).unwrap();
     let image = Image::open_checked(&fixture.linked, checked).unwrap();
     // No instance maps it any more, and under pressure the kernel lets go of it.
     fixture.evict();
@@ -202,7 +202,7 @@ fn a_note_that_does_not_fit_costs_a_whole_read_and_nothing_else() {
     let fixture = Fixture::new();
     let note = fixture.record(4, 4);
     for note in [&note[..note.len() - 1], b"", &[0; 100]] {
-        let (_, noted) = CheckedImage::check_noted(fixture.reopen(), note).unwrap();
+        let (_, noted) = CheckedImage::check_noted(fixture.reopen(), None, note).unwrap();
         assert!(!noted);
         assert!(fixture.pages_cached() > 4000);
     }
@@ -213,6 +213,6 @@ fn a_note_that_does_not_fit_costs_a_whole_read_and_nothing_else() {
         .unwrap();
     std::io::Seek::seek(&mut file, std::io::SeekFrom::Start(9 << 20)).unwrap();
     file.write_all(&[9]).unwrap();
-    let result = CheckedImage::check_noted(fixture.reopen(), &note);
+    let result = CheckedImage::check_noted(fixture.reopen(), None, &note);
     assert!(matches!(result, Err(ImageError::Damaged)), "{result:?}");
 }

@@ -159,8 +159,9 @@ pub fn frozen(instance: &mut Instance, file: &File) -> Result<Vec<u8>, Finding> 
     Ok(bytes)
 }
 
-/// As [`frozen_difference`], of instances that need not have their objects at the same places: the collector is conservative
-/// about the stack, on which a suspension leaves words of its own, so that it may keep an object here that is freed there.
+/// As [`frozen_difference`], of instances that were called and need not have their objects at the same places: the collector is
+/// conservative about the stack, where addresses are others each time and suspensions leave words of their own, so that it may keep
+/// an object here that is freed there.
 pub fn lived_difference(info: &ModuleInfo, one: &[u8], two: &[u8]) -> Option<String> {
     match info.layout.heap {
         Some(_) => decode(info, one).difference(&decode(info, two)),
@@ -205,7 +206,10 @@ pub fn decode(info: &ModuleInfo, image: &[u8]) -> State {
     let mut contents = Vec::new();
     let mut start = state(info.layout.memory_offset);
     for memory in 0..info.memories.len() {
-        let (bytes, kept) = (number(72 + 16 * memory), number(80 + 16 * memory) as usize);
+        let (bytes, kept) = (
+            number(112 + 16 * memory),
+            number(120 + 16 * memory) as usize,
+        );
         // A memory's last page may be shorter than the hardware's.
         let kept_of_it = kept.min(bytes as usize);
         contents.push(MemoryState::new(bytes, &image[start..start + kept_of_it]));

@@ -208,7 +208,9 @@ impl Case {
                     // A second image, of an instance that is as the first says.
                     self.reset(one, random, canary)?;
                     let again = guest::frozen(&mut one.instance, &self.scratch)?;
-                    self.same(&again, &self.frozen, one.history)?;
+                    let info = self.linked.module().info();
+                    let difference = guest::frozen_difference(info, &again, &self.frozen);
+                    same(difference, one.history)?;
                     checked += 1;
                 }
                 4 => {
@@ -226,7 +228,9 @@ impl Case {
                         ));
                     };
                     let found = guest::frozen(&mut fresh, &self.scratch)?;
-                    self.same(&found, &self.frozen, "a fresh instance")?;
+                    let info = self.linked.module().info();
+                    let difference = guest::lived_difference(info, &found, &self.frozen);
+                    same(difference, "a fresh instance")?;
                     checked += 1;
                 }
                 _ => self.reset(one, random, canary)?,
@@ -264,7 +268,7 @@ impl Case {
             }
         }
         let file = self.image_file.try_clone().expect("a descriptor");
-        let (checked, of_use) = CheckedImage::check_noted(file, &note)
+        let (checked, of_use) = CheckedImage::check_noted(file, None, &note)
             .map_err(|error| finding!("an image is not checked: {error}"))?;
         if damaged && of_use {
             return Err(finding!("a damaged note of a working set is believed"));
@@ -307,17 +311,11 @@ impl Case {
         // Looking at all of memory makes page faults, on whose number a reset relies: so not always.
         if one.next == session.calls.len() && one.session != 0 {
             let left = guest::frozen(&mut one.instance, &self.scratch)?;
-            self.same(&left, &session.left, one.history)?;
+            let info = self.linked.module().info();
+            let difference = guest::lived_difference(info, &left, &session.left);
+            same(difference, one.history)?;
         }
         Ok(())
-    }
-
-    fn same(&self, seen: &[u8], expected: &[u8], history: &str) -> Result<(), Finding> {
-        let info = self.linked.module().info();
-        match guest::frozen_difference(info, seen, expected) {
-            None => Ok(()),
-            Some(difference) => Err(finding!("{history}, then a fresh one: {difference}")),
-        }
     }
 
     /// Lets an instance of another module have a slot for a while.
@@ -341,6 +339,13 @@ impl Case {
         )?;
         instance.memory().fill(0xa5);
         Ok(())
+    }
+}
+
+fn same(difference: Option<String>, history: &str) -> Result<(), Finding> {
+    match difference {
+        None => Ok(()),
+        Some(difference) => Err(finding!("{history}, then a fresh one: {difference}")),
     }
 }
 

@@ -411,19 +411,43 @@ impl Numbers<'_> {
     }
 }
 
-/// Whether the bytes are those that were written.
-pub fn verify(bytes: &[u8]) -> Result<(), ArtifactError> {
-    check_header(bytes, bytes.len() as u64)?;
-    if checksum(bytes) != bytes[CHECKSUM_AT..LENGTH_AT] {
-        return Err(ArtifactError::Damaged {
-            what: "its checksum does not match",
-        });
+/// Tells whether the bytes of a file, piece by piece, are those that were written.
+pub struct Verifier {
+    hasher: blake3::Hasher,
+    expected: [u8; 32],
+}
+
+impl Verifier {
+    /// Begins with the first bytes of a file of so many, its first page at least.
+    pub fn new(bytes: &[u8], file_bytes: u64) -> Result<Verifier, ArtifactError> {
+        check_header(bytes, file_bytes)?;
+        let mut hasher = blake3::Hasher::new();
+        hasher.update(&bytes[..CHECKSUM_AT]);
+        hasher.update(&bytes[LENGTH_AT..]);
+        Ok(Verifier {
+            hasher,
+            expected: bytes[CHECKSUM_AT..LENGTH_AT].try_into().expect("32 bytes"),
+        })
     }
-    Ok(())
+
+    /// Goes on with the bytes that follow.
+    pub fn update(&mut self, bytes: &[u8]) {
+        self.hasher.update(bytes);
+    }
+
+    /// All of the file was seen. Answers with its checksum.
+    pub fn finish(self) -> Result<[u8; 32], ArtifactError> {
+        if *self.hasher.finalize().as_bytes() != self.expected {
+            return Err(ArtifactError::Damaged {
+                what: "its checksum does not match",
+            });
+        }
+        Ok(self.expected)
+    }
 }
 
 /// What the first page says of a file of so many bytes, before all of it is read.
-pub fn check_header(bytes: &[u8], file_bytes: u64) -> Result<(), ArtifactError> {
+fn check_header(bytes: &[u8], file_bytes: u64) -> Result<(), ArtifactError> {
     let damaged = |what| Err(ArtifactError::Damaged { what });
     if bytes.get(..MAGIC.len()) != Some(&MAGIC[..]) {
         return Err(ArtifactError::NotAnArtifact);
@@ -458,11 +482,11 @@ impl<'a> Artifact<'a> {
     /// Verifies and reads an artifact: magic, version, checksum, compiler, then contents. Whether this CPU can run it is
     /// asked separately, with [`Artifact::check_cpu`].
     pub fn parse(bytes: &'a [u8]) -> Result<Artifact<'a>, ArtifactError> {
-        verify(bytes)?;
+        Verifier::new(bytes, bytes.len() as u64)?.finish()?;
         Artifact::read(bytes)
     }
 
-    /// Reads an artifact of which [`verify`] said that it is whole.
+    /// Reads an artifact of which a [`Verifier`] said that it is whole.
     pub fn read(bytes: &'a [u8]) -> Result<Artifact<'a>, ArtifactError> {
         let damaged = |what| ArtifactError::Damaged { what };
         check_header(bytes, bytes.len() as u64)?;

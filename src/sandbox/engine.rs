@@ -3,7 +3,7 @@
 use super::atomic::Waiters;
 use super::os::{self, PageMap, ThreadTimer};
 use super::signals;
-use super::slots::Slots;
+use super::slots::{SLOT_MAPPINGS, Slots};
 use super::stack::StackPool;
 use std::io;
 use std::rc::Rc;
@@ -38,15 +38,12 @@ impl Default for EngineOptions {
 /// The shortest time slice: with less, a guest on a busy machine would do nothing but take signals.
 const TICK_NS_MIN: u64 = 50_000;
 
-/// The most mappings an instance makes: its image, the memory beyond that, and what separates it from the next slot.
-const SLOT_MAPPINGS: usize = 3;
-
 /// The least mappings left for everything but instances: two for the stack of every call in progress, open images, the
 /// process's own memory.
 const OTHER_MAPPINGS_MIN: usize = 16 << 10;
 
-/// The mappings of an open image and its module: code, the rest of the artifact, and the image that resets copy from.
-const IMAGE_MAPPINGS: usize = 3;
+/// The mappings of an open image without base and its module: code, the rest of the artifact, and the image that resets copy from.
+pub(crate) const IMAGE_MAPPINGS: usize = 3;
 
 /// What is left for everything but instances, given how many mappings a process may have.
 fn other_mappings(mappings: usize) -> usize {
@@ -62,9 +59,9 @@ fn places_within(mappings: usize) -> usize {
     ((mappings - other_mappings(mappings)) / SLOT_MAPPINGS).min(PLACES_MAX)
 }
 
-/// The most images that may be open, given how many mappings a process may have: they take half of what instances leave.
-fn images_within(mappings: usize) -> usize {
-    other_mappings(mappings) / 2 / IMAGE_MAPPINGS
+/// How many mappings open images may take, given how many a process may have: half of what instances leave.
+fn image_mappings_within(mappings: usize) -> usize {
+    other_mappings(mappings) / 2
 }
 
 /// What an engine needs from the system and did not get.
@@ -160,10 +157,10 @@ impl Engine {
         })
     }
 
-    /// How many images, each of a module of its own, may be open at a time so that the process stays within the kernel's
-    /// limit of mappings (2,700 with `vm.max_map_count` at its default of 65,530).
-    pub fn images_max(&self) -> usize {
-        images_within(os::mappings_max())
+    /// How many mappings open images may take together ([`Image::mappings`](crate::Image::mappings)) so that the process stays within the kernel's
+    /// limit: those of 2,700 images without base, each of a module of its own, with `vm.max_map_count` at its default of 65,530.
+    pub fn image_mappings_max(&self) -> usize {
+        image_mappings_within(os::mappings_max())
     }
 
     /// Instances that hold a slot.
@@ -179,12 +176,14 @@ mod tests {
     #[test]
     fn instances_and_images_leave_mappings_to_the_process() {
         for mappings in [0, 1000, 65_530, 262_144, 16 << 20] {
-            let taken =
-                places_within(mappings) * SLOT_MAPPINGS + images_within(mappings) * IMAGE_MAPPINGS;
+            let taken = places_within(mappings) * SLOT_MAPPINGS + image_mappings_within(mappings);
             assert!(taken <= mappings / 10 * 9 + 10, "{taken} of {mappings}");
         }
         assert_eq!(
-            (places_within(65_530), images_within(65_530)),
+            (
+                places_within(65_530),
+                image_mappings_within(65_530) / IMAGE_MAPPINGS
+            ),
             (16_382, 2_730)
         );
     }

@@ -6,6 +6,7 @@
 
 use super::atomic::AtomicWait;
 use super::collector::Collector;
+use super::contents::Contents;
 use super::engine::Engine;
 use super::fiber::{self, Fiber, FiberYielder};
 use super::links::Links;
@@ -58,8 +59,8 @@ pub(crate) enum Place {
 /// What an instance is restored from and reset to; made by the snapshot side.
 #[derive(Debug)]
 pub(crate) struct Origin {
-    pub file: std::fs::File,
-    /// The file, mapped for reading: what a reset copies from.
+    pub contents: Contents,
+    /// The contents, mapped for reading: what a reset copies from.
     pub mapping: os::Reservation,
     /// What is accessible of an instance after a restore, in ascending order: the header, the state and memory 0 are the
     /// first, each further memory is one.
@@ -87,7 +88,7 @@ pub(crate) struct Part {
     /// Where it begins, from the slot's start.
     pub start: usize,
     pub bytes: usize,
-    /// Where its contents begin in the image file, and how many bytes they are; the rest is zero.
+    /// Where it begins in the image's contents, and how many bytes they have of it; the rest is zero.
     pub file_start: usize,
     pub file_bytes: usize,
 }

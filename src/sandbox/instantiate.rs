@@ -128,7 +128,7 @@ impl Instance {
             .engine
             .shared
             .slots
-            .take(info.layout.is_wide())?;
+            .take(info.layout.is_wide(), 0)?;
         slot.clear_from(0).map_err(InstantiateError::System)?;
         for part in accessible_parts(info, &memories) {
             slot.extend_to(part.end);

@@ -8,6 +8,7 @@ mod builtins;
 mod call;
 mod code;
 mod collector;
+mod contents;
 mod engine;
 mod exact_faults;
 mod exception;
@@ -29,6 +30,8 @@ mod typed;
 
 pub use atomic::AtomicWait;
 pub use call::Progress;
+pub(crate) use contents::Contents;
+pub(crate) use engine::IMAGE_MAPPINGS;
 pub use engine::{Engine, EngineError, EngineOptions};
 pub(crate) use exact_faults::ExactFaults;
 pub use host_function::{

@@ -41,28 +41,44 @@ impl fmt::Display for LoadError {
 
 impl std::error::Error for LoadError {}
 
+/// What is read of an artifact at a time: memory that it takes besides is the kernel's, and given back.
+const READ_BYTES: usize = 256 << 10;
+
 /// An artifact file that was read and verified, ready to be loaded: the part of loading that reads from disk, for any thread.
 #[derive(Debug)]
 pub struct CheckedArtifact {
     file: File,
     bytes: usize,
+    checksum: [u8; 32],
 }
 
 impl CheckedArtifact {
+    /// What tells it from others: two artifacts with the same checksum are the same code.
+    pub fn checksum(&self) -> [u8; 32] {
+        self.checksum
+    }
+
+    /// Reads and verifies all of an artifact file.
     pub fn check(file: File) -> Result<CheckedArtifact, LoadError> {
         let length = file.metadata().map_err(LoadError::Io)?.len();
         // At its place, for the position in the file is also that of whoever else has it open.
-        let read = |bytes: &mut [u8]| file.read_exact_at(bytes, 0).map_err(LoadError::Io);
-        let mut page = [0; PAGE_BYTES];
-        let page = &mut page[..length.min(PAGE_BYTES as u64) as usize];
-        read(page)?;
-        artifact::check_header(page, length).map_err(LoadError::Artifact)?;
-        let mut bytes = vec![0; length as usize];
-        read(&mut bytes)?;
-        artifact::verify(&bytes).map_err(LoadError::Artifact)?;
+        let read = |bytes: &mut [u8], at| file.read_exact_at(bytes, at).map_err(LoadError::Io);
+        let mut buffer = vec![0; length.min(READ_BYTES as u64) as usize];
+        let page = buffer.len().min(PAGE_BYTES);
+        read(&mut buffer[..page], 0)?;
+        let verifier = artifact::Verifier::new(&buffer[..page], length);
+        let mut verifier = verifier.map_err(LoadError::Artifact)?;
+        let mut at = page as u64;
+        while at < length {
+            let bytes = buffer.len().min((length - at) as usize);
+            read(&mut buffer[..bytes], at)?;
+            verifier.update(&buffer[..bytes]);
+            at += bytes as u64;
+        }
         Ok(CheckedArtifact {
             file,
-            bytes: bytes.len(),
+            bytes: length as usize,
+            checksum: verifier.finish().map_err(LoadError::Artifact)?,
         })
     }
 }
@@ -126,7 +142,7 @@ impl Module {
 
     /// As [`Module::load`], with a file that was checked.
     pub fn load_checked(engine: &Engine, checked: &CheckedArtifact) -> Result<Module, LoadError> {
-        let CheckedArtifact { file, bytes } = checked;
+        let CheckedArtifact { file, bytes, .. } = checked;
         let artifact = Reservation::of_file(file, *bytes).map_err(LoadError::Io)?;
         let parsed = Artifact::read(map_bytes(&artifact)).map_err(LoadError::Artifact)?;
         parsed.check_cpu().map_err(LoadError::Artifact)?;
@@ -153,6 +169,11 @@ impl Module {
         let mut file = os::memory_file(c"dormouse-artifact").map_err(LoadError::Io)?;
         file.write_all(artifact).map_err(LoadError::Io)?;
         Module::load(engine, &file)
+    }
+
+    /// The checksum of its artifact.
+    pub fn checksum(&self) -> [u8; 32] {
+        self.shared.checksum
     }
 
     pub fn info(&self) -> &ModuleInfo {

@@ -15,6 +15,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Access {
     None,
+    Read,
     ReadWrite,
     ReadExecute,
 }
@@ -23,6 +24,7 @@ impl Access {
     fn protection(self) -> libc::c_int {
         match self {
             Access::None => libc::PROT_NONE,
+            Access::Read => libc::PROT_READ,
             Access::ReadWrite => libc::PROT_READ | libc::PROT_WRITE,
             Access::ReadExecute => libc::PROT_READ | libc::PROT_EXEC,
         }
@@ -80,7 +82,7 @@ impl Reservation {
         Ok(Reservation { base, bytes })
     }
 
-    /// Maps a whole file for reading.
+    /// Maps so many bytes of a file, from its start, for reading.
     pub fn of_file(file: &File, bytes: usize) -> io::Result<Reservation> {
         // SAFETY: a new mapping at an address of the kernel's choice touches nothing that exists.
         let base = unsafe {

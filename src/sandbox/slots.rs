@@ -5,7 +5,8 @@
 //! is wholly inaccessible, so that free neighbours and their guards are one mapping to the kernel, except for a few that
 //! were freed last (`UNCLEARED_MAX`).
 //!
-//! Wide slots, of twice the length, are cut from blocks of their own and take two *places*.
+//! Wide slots, of twice the length, are cut from blocks of their own and take two *places*, and so do those of instances that
+//! make more mappings than most.
 
 use super::os::{self, Access, Reservation};
 use crate::layout::{HEADER_BYTES, SLOT_BYTES, WIDE_SLOT_BYTES};
@@ -77,6 +78,10 @@ struct FreeSlot {
 const UNCLEARED_MAX: usize = 8;
 const UNCLEARED_EXTENT_MAX: usize = 4 << 20;
 
+/// The most mappings an instance makes, for each length of a slot: its image, the memory beyond that, and what separates it
+/// from the next slot.
+pub const SLOT_MAPPINGS: usize = 3;
+
 /// Why there is no slot.
 #[derive(Debug)]
 pub enum SlotError {
@@ -91,12 +96,14 @@ pub struct Slot {
     slots: Rc<Slots>,
     vmctx: *mut u8,
     wide: bool,
+    /// How many instances of the plainest kind it counts for.
+    places: usize,
     /// Bytes from the slot's start that may hold mappings other than the reservation.
     extent: usize,
 }
 
-/// The places that a slot takes.
-fn places(wide: bool) -> usize {
+/// The length of a slot, in those of the plainest.
+fn lengths(wide: bool) -> usize {
     1 + usize::from(wide)
 }
 
@@ -110,11 +117,12 @@ impl Slots {
         }
     }
 
-    /// Takes a free slot. It may still hold its last instance's mappings, as far as its extent says: whoever takes it maps
+    /// Takes a free slot, for an instance that makes so many mappings beyond what its length stands for. It may still hold its last instance's mappings, as far as its extent says: whoever takes it maps
     /// over them or clears them, see [`Slot::clear_from`].
-    pub fn take(self: &Rc<Slots>, wide: bool) -> Result<Slot, SlotError> {
+    pub fn take(self: &Rc<Slots>, wide: bool, further_mappings: usize) -> Result<Slot, SlotError> {
         let mut state = self.state.borrow_mut();
-        if state.taken >= self.slots_max || state.places + places(wide) > self.places_max {
+        let places = lengths(wide) + further_mappings.div_ceil(SLOT_MAPPINGS);
+        if state.taken >= self.slots_max || state.places + places > self.places_max {
             return Err(SlotError::AllTaken);
         }
         let free = match wide {
@@ -124,11 +132,12 @@ impl Slots {
         .map_err(SlotError::System)?;
         state.uncleared -= usize::from(free.extent > 0);
         state.taken += 1;
-        state.places += places(wide);
+        state.places += places;
         Ok(Slot {
             slots: self.clone(),
             vmctx: free.vmctx as *mut u8,
             wide,
+            places,
             extent: free.extent,
         })
     }
@@ -152,7 +161,7 @@ impl Slot {
 
     /// Its length.
     pub fn bytes(&self) -> usize {
-        SLOT_BYTES as usize * places(self.wide)
+        SLOT_BYTES as usize * lengths(self.wide)
     }
 
     /// Notes that mappings reach so far from the slot's start.
@@ -189,7 +198,7 @@ impl Drop for Slot {
         }
         let mut state = self.slots.state.borrow_mut();
         state.taken -= 1;
-        state.places -= places(self.wide);
+        state.places -= self.places;
         state.uncleared += usize::from(self.extent > 0);
         let pool = match self.wide {
             true => &mut state.wide,

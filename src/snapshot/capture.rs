@@ -1,8 +1,10 @@
 //! Freezing an instance into an image file.
 
 use super::image::{
-    COVERED_TAIL_BYTES, Description, FrozenMemory, Image, ImageError, is_zero, pages_not_zero,
+    COVERED_TAIL_BYTES, Description, FrozenMemory, Image, ImageError, Verified, is_zero, pages,
+    pages_not_zero,
 };
+use super::layer::{Layer, page_of, runs_over};
 use super::linked;
 use crate::layout::{HEADER_BYTES, PAGE_BYTES};
 use crate::sandbox::{Instance, accessible_parts};
@@ -18,6 +20,8 @@ pub struct ImageReport {
     pub pages: u64,
     /// Length of linear memory, of all memories together, and of the object heap.
     pub memory_bytes: u64,
+    /// Whether the file has what differs from the base alone, and cannot be opened without it.
+    pub has_base: bool,
 }
 
 impl Image {
@@ -28,6 +32,28 @@ impl Image {
     /// # Errors
     /// [`ImageError::InCall`] while a call is in progress, or what the file system says.
     pub fn capture(instance: &mut Instance, file: &File) -> Result<ImageReport, ImageError> {
+        Image::capture_with(instance, file, None)
+    }
+
+    /// As [`Image::capture`], with only the pages that differ from another image in the file, if that saves something worth while.
+    ///
+    /// A base is a file that has no base itself, mostly of another instance of the same module. It is verified first.
+    ///
+    /// # Errors
+    /// As [`Image::capture`], and what is wrong with the base.
+    pub fn capture_over(
+        instance: &mut Instance,
+        file: &File,
+        base: &File,
+    ) -> Result<ImageReport, ImageError> {
+        Image::capture_with(instance, file, Some(base))
+    }
+
+    fn capture_with(
+        instance: &mut Instance,
+        file: &File,
+        base: Option<&File>,
+    ) -> Result<ImageReport, ImageError> {
         if instance.in_call() {
             return Err(ImageError::InCall);
         }
@@ -80,26 +106,62 @@ impl Image {
         }
         let contents_bytes: usize = parts.iter().map(|part| part.len()).sum();
         let memory_bytes = lengths.iter().sum();
+        let layer = match base {
+            Some(base) => layer_over(base, &parts)?,
+            None => None,
+        };
+        // What the file has, numbered from its second page.
+        let kept: Vec<(usize, &[u8])> = match &layer {
+            None => pages_not_zero(&parts).collect(),
+            Some(layer) => (1..)
+                .zip(pages(&parts))
+                .filter(|(number, _)| layer.has(*number))
+                .map(|(_, page)| page)
+                .enumerate()
+                .filter(|(_, page)| !is_zero(page))
+                .collect(),
+        };
         let description = Description {
             artifact: module.shared.checksum,
-            file_bytes: (HEADER_BYTES + contents_bytes) as u64,
-            pages: pages_not_zero(&parts).count() as u64,
+            contents_bytes: (HEADER_BYTES + contents_bytes) as u64,
+            pages: kept.len() as u64,
             memories,
+            layer,
         };
         file.set_len(0)?;
-        file.set_len(description.file_bytes)?;
-        file.write_all_at(&description.encode(&parts), 0)?;
+        file.set_len(description.file_bytes())?;
+        file.write_all_at(&description.encode(&kept), 0)?;
         // One page at a time: file systems cache what is written at once as one large folio, and a fault on any page of it would
         // map all of them.
-        for (number, page) in pages_not_zero(&parts) {
+        for (number, page) in kept {
             file.write_all_at(page, (HEADER_BYTES + number * PAGE_BYTES) as u64)?;
         }
         Ok(ImageReport {
-            file_bytes: description.file_bytes,
+            file_bytes: description.file_bytes(),
             pages: description.pages,
             memory_bytes,
+            has_base: description.layer.is_some(),
         })
     }
+}
+
+/// What of these contents has to lie over a base, if it saves something.
+fn layer_over(base: &File, parts: &[&[u8]]) -> Result<Option<Layer>, ImageError> {
+    let Verified {
+        description,
+        checksum,
+    } = Description::verify(base)?;
+    if description.layer.is_some() {
+        return Err(ImageError::NoBase);
+    }
+    let mapping = description.contents(base.try_clone()?, None)?.map()?;
+    // SAFETY: all of a read-only mapping of an image file, which nobody changes, and which outlives the slice.
+    let bytes = unsafe { std::slice::from_raw_parts(mapping.base(), mapping.bytes()) };
+    let runs = runs_over(pages(parts), |number| page_of(bytes, number));
+    Ok(runs.map(|runs| Layer {
+        base: checksum,
+        runs,
+    }))
 }
 
 /// How much of a part the file has: up to its last page that is not zero, `least` bytes at least, and all of it when little

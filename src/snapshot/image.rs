@@ -19,15 +19,18 @@
 //! The length of memory 0 is in the description; those of the others are words of the state, and in the description too.
 //! The object heap of a module that has one is kept as if it were its last memory.
 //!
+//! All this is the image's *contents*. An image that has most of them in common with another one, its base, keeps only the pages that
+//! differ (`layer.rs`): its file is the description and those pages, and its contents are the base's file with these laid over it.
+//!
 //! An image belongs to one artifact (its tables hold code offsets) and says so by the artifact's checksum. The file is
-//! verified before anything of it is used: description and every page, by one checksum.
+//! verified before anything of it is used: description and every page, by one checksum; the base's is in the description.
 
 use super::checked::CheckedImage;
+use super::layer::{Layer, RUNS_MAX};
 use super::working_set::WorkingSet;
 use crate::compile::info::ModuleInfo;
 use crate::layout::{HEADER_BYTES, PAGE_BYTES};
-use crate::sandbox::os::Reservation;
-use crate::sandbox::{Linked, Origin, Part, accessible_parts};
+use crate::sandbox::{Contents, IMAGE_MAPPINGS, Linked, Origin, Part, accessible_parts};
 use std::cell::RefCell;
 use std::fmt;
 use std::fs::File;
@@ -36,7 +39,7 @@ use std::os::unix::fs::FileExt;
 use std::rc::Rc;
 
 const MAGIC: [u8; 16] = *b"dormouse-image\r\n";
-const VERSION: u32 = 2;
+const VERSION: u32 = 3;
 
 /// Zero bytes at the end of the initial memory that the file covers rather than leaving them to a mapping of their own.
 pub(super) const COVERED_TAIL_BYTES: u64 = 1 << 20;
@@ -52,6 +55,8 @@ pub enum ImageError {
     Damaged,
     /// The file belongs to another artifact.
     OtherArtifact,
+    /// The file has what differs from a base, which was not given or is another.
+    NoBase,
     /// The instance is executing a call.
     InCall,
     /// The instance is one of a store, and has made objects.
@@ -72,6 +77,9 @@ impl fmt::Display for ImageError {
             }
             ImageError::OtherArtifact => {
                 f.write_str("the image belongs to another artifact: make it again")
+            }
+            ImageError::NoBase => {
+                f.write_str("the image's base is missing or another: make it again")
             }
             ImageError::InCall => f.write_str("an instance cannot be frozen during a call"),
             ImageError::HasObjects => {
@@ -94,10 +102,20 @@ impl From<io::Error> for ImageError {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Description {
     pub artifact: [u8; 32],
-    pub file_bytes: u64,
-    /// Pages after the first that are not zero.
+    /// Length of the contents, which that of a file without base is too.
+    pub contents_bytes: u64,
+    /// Pages of the file after the first that are not zero.
     pub pages: u64,
     pub memories: Vec<FrozenMemory>,
+    /// What the file has, if not all.
+    pub layer: Option<Layer>,
+}
+
+/// A description that was verified, and what it was verified by.
+#[derive(Debug)]
+pub(super) struct Verified {
+    pub description: Description,
+    pub checksum: [u8; CHECKSUM_BYTES],
 }
 
 /// A linear memory in an image.
@@ -110,16 +128,21 @@ pub(super) struct FrozenMemory {
 }
 
 /// What is read at a time.
-const READ_BYTES: usize = 1 << 20;
+const READ_BYTES: usize = 256 << 10;
 
-/// Bytes of the fields of fixed size. Two words for each memory follow, then the checksum over all of these and the
-/// contents.
-const FIELDS_BYTES: usize = 72;
+/// Bytes of the fields of fixed size. Two words for each memory follow, a word for each run over the base, then the checksum over
+/// all of these and the file's pages.
+const FIELDS_BYTES: usize = 112;
 const MEMORY_FIELDS_BYTES: usize = 16;
-const CHECKSUM_BYTES: usize = 32;
+const RUN_BYTES: usize = 8;
+pub(super) const CHECKSUM_BYTES: usize = 32;
+
+/// What the description says of having no base, in place of the number of runs.
+const NO_BASE: u32 = u32::MAX;
 
 /// The most memories there is room for in the description: more than a valid module can have.
-const MEMORIES_MAX: usize = (PAGE_BYTES - FIELDS_BYTES - CHECKSUM_BYTES) / MEMORY_FIELDS_BYTES;
+const MEMORIES_MAX: usize =
+    (PAGE_BYTES - FIELDS_BYTES - RUNS_MAX * RUN_BYTES - CHECKSUM_BYTES) / MEMORY_FIELDS_BYTES;
 
 impl Description {
     fn fields(&self) -> Vec<u8> {
@@ -132,18 +155,40 @@ impl Description {
         fields[..16].copy_from_slice(&MAGIC);
         fields[16..20].copy_from_slice(&VERSION.to_le_bytes());
         fields[24..56].copy_from_slice(&self.artifact);
-        fields[56..64].copy_from_slice(&self.file_bytes.to_le_bytes());
+        fields[56..64].copy_from_slice(&self.contents_bytes.to_le_bytes());
         fields[64..72].copy_from_slice(&self.pages.to_le_bytes());
+        let runs = self.layer.as_ref().map(|layer| layer.runs.as_slice());
+        let count = runs.map_or(NO_BASE, |runs| runs.len() as u32);
+        fields[72..76].copy_from_slice(&count.to_le_bytes());
+        if let Some(layer) = &self.layer {
+            fields[80..112].copy_from_slice(&layer.base);
+        }
         for memory in &self.memories {
             fields.extend(memory.bytes.to_le_bytes());
             fields.extend(memory.kept_bytes.to_le_bytes());
         }
+        for (first, end) in runs.unwrap_or_default() {
+            fields.extend(first.to_le_bytes());
+            fields.extend(end.to_le_bytes());
+        }
         fields
     }
 
-    /// The first page of a file with these contents after it.
-    pub fn encode(&self, contents: &[&[u8]]) -> [u8; HEADER_BYTES] {
-        self.first_page(&self.checksum(contents))
+    /// Length of the file.
+    pub fn file_bytes(&self) -> u64 {
+        match &self.layer {
+            Some(layer) => HEADER_BYTES as u64 + layer.pages() * PAGE_BYTES as u64,
+            None => self.contents_bytes,
+        }
+    }
+
+    /// The first page of a file with these pages after it, of those that follow each other in it.
+    pub fn encode(&self, pages: &[(usize, &[u8])]) -> [u8; HEADER_BYTES] {
+        let mut hasher = self.hasher();
+        for (number, page) in pages {
+            add_page(&mut hasher, *number, page);
+        }
+        self.first_page(hasher.finalize().as_bytes())
     }
 
     fn first_page(&self, checksum: &[u8; CHECKSUM_BYTES]) -> [u8; HEADER_BYTES] {
@@ -154,13 +199,7 @@ impl Description {
         page
     }
 
-    /// The checksum over the fields and all pages of the contents that are not zero, each with its number.
-    fn checksum(&self, contents: &[&[u8]]) -> [u8; 32] {
-        let mut hasher = self.hasher();
-        add_pages(&mut hasher, 0, contents);
-        *hasher.finalize().as_bytes()
-    }
-
+    /// For the checksum over the fields and all pages of the file that are not zero, each with its number.
     fn hasher(&self) -> blake3::Hasher {
         let mut hasher = blake3::Hasher::new();
         hasher.update(&self.fields());
@@ -182,10 +221,29 @@ impl Description {
         if memories > MEMORIES_MAX {
             return Err(ImageError::Damaged);
         }
+        let half = |at: usize| u32::from_le_bytes(page[at..at + 4].try_into().expect("4 bytes"));
+        let runs_at = FIELDS_BYTES + memories * MEMORY_FIELDS_BYTES;
+        let layer = match half(72) {
+            NO_BASE => None,
+            runs if runs as usize > RUNS_MAX => return Err(ImageError::Damaged),
+            runs => Some(Layer {
+                base: page[80..112].try_into().expect("32 bytes"),
+                runs: (0..runs as usize)
+                    .map(|run| runs_at + run * RUN_BYTES)
+                    .map(|at| (half(at), half(at + 4)))
+                    .collect(),
+            }),
+        };
+        // Lengths of runs are only taken of such as have one.
+        let ordered = |layer: &Layer| layer.runs.iter().all(|run| run.0 < run.1);
+        if layer.as_ref().is_some_and(|layer| !ordered(layer)) {
+            return Err(ImageError::Damaged);
+        }
         let description = Description {
             artifact: page[24..56].try_into().expect("32 bytes"),
-            file_bytes: word(56),
+            contents_bytes: word(56),
             pages: word(64),
+            layer,
             memories: (0..memories)
                 .map(|memory| FIELDS_BYTES + memory * MEMORY_FIELDS_BYTES)
                 .map(|at| FrozenMemory {
@@ -194,21 +252,27 @@ impl Description {
                 })
                 .collect(),
         };
-        if description.file_bytes != file_bytes {
+        if description.file_bytes() != file_bytes {
             return Err(ImageError::NotAnImage);
         }
         Ok(description)
     }
 
-    /// Reads and verifies a file: the description by its shape, then everything by the checksum.
-    pub fn verify(file: &File) -> Result<Description, ImageError> {
+    /// Reads the description of a file, without verifying it, and the page it is on.
+    pub fn of(file: &File) -> Result<(Description, [u8; HEADER_BYTES]), ImageError> {
         let file_bytes = file.metadata()?.len();
         if file_bytes < HEADER_BYTES as u64 {
             return Err(ImageError::NotAnImage);
         }
         let mut page = [0; HEADER_BYTES];
         read(file, &mut page, 0)?;
-        let description = Description::read(&page, file_bytes)?;
+        Ok((Description::read(&page, file_bytes)?, page))
+    }
+
+    /// Reads and verifies a file: the description by its shape, then everything by the checksum. Not its base.
+    pub fn verify(file: &File) -> Result<Verified, ImageError> {
+        let (description, page) = Description::of(file)?;
+        let file_bytes = description.file_bytes();
         let mut hasher = description.hasher();
         let mut buffer = vec![0; READ_BYTES];
         let mut at = HEADER_BYTES as u64;
@@ -216,13 +280,39 @@ impl Description {
             let bytes = &mut buffer[..(file_bytes - at).min(READ_BYTES as u64) as usize];
             read(file, bytes, at)?;
             let first = (at as usize - HEADER_BYTES) / PAGE_BYTES;
-            add_pages(&mut hasher, first, &[bytes]);
+            for (number, page) in pages_not_zero(&[bytes]) {
+                add_page(&mut hasher, first + number, page);
+            }
             at += bytes.len() as u64;
         }
-        if page[..] != description.first_page(hasher.finalize().as_bytes()) {
+        let checksum = *hasher.finalize().as_bytes();
+        if page != description.first_page(&checksum) {
             return Err(ImageError::Damaged);
         }
-        Ok(description)
+        Ok(Verified {
+            description,
+            checksum,
+        })
+    }
+
+    /// The contents, of this file and the base it names, if it names one.
+    ///
+    /// Whether the base is that one shows the first page alone; who has not verified the base before does it as well.
+    pub fn contents(&self, file: File, base: Option<File>) -> Result<Contents, ImageError> {
+        let bytes = self.contents_bytes as usize;
+        let Some(layer) = &self.layer else {
+            return Ok(Contents::of_file(file, bytes));
+        };
+        let base = base.ok_or(ImageError::NoBase)?;
+        let (of_base, page) = Description::of(&base)?;
+        let pages = |bytes: u64| bytes / PAGE_BYTES as u64;
+        if of_base.layer.is_some() || page != of_base.first_page(&layer.base) {
+            return Err(ImageError::NoBase);
+        }
+        if !layer.is_sound(pages(self.contents_bytes), pages(of_base.contents_bytes)) {
+            return Err(ImageError::Damaged);
+        }
+        Ok(Contents::over(base, file, layer.runs.clone(), bytes))
     }
 }
 
@@ -235,11 +325,9 @@ fn read(file: &File, bytes: &mut [u8], at: u64) -> Result<(), ImageError> {
         })
 }
 
-fn add_pages(hasher: &mut blake3::Hasher, first: usize, contents: &[&[u8]]) {
-    for (number, page) in pages_not_zero(contents) {
-        hasher.update(&((first + number) as u64).to_le_bytes());
-        hasher.update(page);
-    }
+fn add_page(hasher: &mut blake3::Hasher, number: usize, page: &[u8]) {
+    hasher.update(&(number as u64).to_le_bytes());
+    hasher.update(page);
 }
 
 pub(super) fn is_zero(page: &[u8]) -> bool {
@@ -248,15 +336,14 @@ pub(super) fn is_zero(page: &[u8]) -> bool {
         .all(|chunk| u128::from_ne_bytes(chunk.try_into().expect("16 bytes")) == 0)
 }
 
-/// The pages that are not zero of contents that follow each other in the file, with their numbers.
-pub(super) fn pages_not_zero<'a>(
-    contents: &'a [&'a [u8]],
-) -> impl Iterator<Item = (usize, &'a [u8])> {
-    contents
-        .iter()
-        .flat_map(|part| part.chunks_exact(PAGE_BYTES))
-        .enumerate()
-        .filter(|(_, page)| !is_zero(page))
+/// All pages of parts that follow each other.
+pub(super) fn pages<'a>(parts: &'a [&'a [u8]]) -> impl Iterator<Item = &'a [u8]> {
+    parts.iter().flat_map(|part| part.chunks_exact(PAGE_BYTES))
+}
+
+/// Those that are not zero, with their numbers.
+pub(super) fn pages_not_zero<'a>(parts: &'a [&'a [u8]]) -> impl Iterator<Item = (usize, &'a [u8])> {
+    pages(parts).enumerate().filter(|(_, page)| !is_zero(page))
 }
 
 /// The parts of an instance of this image; `None` when the description does not fit the module or the file.
@@ -359,18 +446,19 @@ pub struct Image {
 }
 
 impl Image {
-    /// Opens an image file for the module it was captured from, verifying all of it.
+    /// Opens an image file for the module it was captured from, verifying all of it. One over a base is opened with
+    /// [`CheckedImage::check`].
     ///
     /// The file must not be changed while the image or an instance of it exists; image files are written once and
     /// replaced by renaming.
     pub fn open(linked: &Linked, file: &File) -> Result<Image, ImageError> {
-        Image::open_checked(linked, CheckedImage::check(file.try_clone()?)?)
+        Image::open_checked(linked, CheckedImage::check(file.try_clone()?, None)?)
     }
 
     /// As [`Image::open`], with a file that was checked.
     pub fn open_checked(linked: &Linked, checked: CheckedImage) -> Result<Image, ImageError> {
         let CheckedImage {
-            file,
+            contents,
             description,
             working_set,
         } = checked;
@@ -378,16 +466,16 @@ impl Image {
         if description.artifact != module.shared.checksum {
             return Err(ImageError::OtherArtifact);
         }
-        let mapping = Reservation::of_file(&file, description.file_bytes as usize)?;
-        // SAFETY: the whole range is a read-only mapping of the image file, which nobody changes (see above), and `mapping`
+        let mapping = contents.map()?;
+        // SAFETY: the whole range is a read-only mapping of image files, which nobody changes (see above), and `mapping`
         // outlives the slice.
-        let contents = unsafe { std::slice::from_raw_parts(mapping.base(), mapping.bytes()) };
+        let bytes = unsafe { std::slice::from_raw_parts(mapping.base(), mapping.bytes()) };
         // The checksum says that this is what was captured; that it fits a slot is checked all the same.
-        let parts = parts(module.info(), &description, contents).ok_or(ImageError::Damaged)?;
+        let parts = parts(module.info(), &description, bytes).ok_or(ImageError::Damaged)?;
         let image = Image {
             linked: linked.clone(),
             origin: Rc::new(Origin {
-                file,
+                contents,
                 mapping,
                 parts,
                 memories: description
@@ -409,12 +497,22 @@ impl Image {
         &self.linked
     }
 
-    /// Length of the file.
+    /// Length of its contents: state, and memory up to the last page that is not zero.
     pub fn bytes(&self) -> u64 {
         self.origin.mapping.bytes() as u64
     }
 
-    /// Pages that are not zero: what the file takes on disk, besides its first.
+    /// Mappings that it takes while it is open, with the artifact of its module.
+    pub fn mappings(&self) -> usize {
+        IMAGE_MAPPINGS + self.origin.contents.further_mappings()
+    }
+
+    /// Files that it keeps open.
+    pub fn files(&self) -> usize {
+        1 + usize::from(self.origin.contents.base().is_some())
+    }
+
+    /// Pages that are not zero: what the file takes on disk, besides its first; not those of the base.
     pub fn pages(&self) -> u64 {
         self.pages
     }
@@ -472,8 +570,9 @@ mod tests {
         contents[at..at + 8].copy_from_slice(&noted.to_le_bytes());
         let description = Description {
             artifact: [0; 32],
-            file_bytes: contents.len() as u64,
+            contents_bytes: contents.len() as u64,
             pages: 0,
+            layer: None,
             memories: memories
                 .iter()
                 .map(|(bytes, kept_bytes)| FrozenMemory {

@@ -8,6 +8,7 @@
 mod capture;
 mod checked;
 mod image;
+mod layer;
 mod linked;
 mod reset;
 mod restore;

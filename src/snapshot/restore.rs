@@ -3,10 +3,9 @@
 use super::image::Image;
 use super::reset::held_bytes;
 use crate::sandbox::os::{self, Access};
-use crate::sandbox::{Instance, Limit, Limits, LinkError, Linked, Part, SlotError};
+use crate::sandbox::{Contents, Instance, Limit, Limits, LinkError, Linked, Part, SlotError};
 use std::any::Any;
 use std::fmt;
-use std::fs::File;
 use std::io;
 
 /// Why there is no instance.
@@ -51,7 +50,8 @@ impl From<SlotError> for RestoreError {
 impl Image {
     /// Makes an instance as it was captured, in a free slot.
     ///
-    /// Costs one mapping of the file (one for each memory, if there are several) and the pages that calls are known to write, whatever the size of the memory.
+    /// Costs one mapping of the file (one for each memory, if there are several; one more for each run of pages that lies over a base) and
+    /// the pages that calls are known to write, whatever the size of the memory.
     ///
     /// # Panics
     /// When it is that of an instance of a store: see [`Image::restore_linked`].
@@ -81,7 +81,8 @@ impl Image {
         }
         let module = linked.module();
         let wide = module.info().layout.is_wide();
-        let mut slot = module.shared.engine.shared.slots.take(wide)?;
+        let further = origin.contents.further_mappings();
+        let mut slot = module.shared.engine.shared.slots.take(wide, further)?;
         // What the last instance of the slot mapped goes with the mapping of the file, and here what reaches beyond: all that
         // lies between the parts is inaccessible from here on.
         slot.clear_from(origin.parts[0].file_bytes)
@@ -89,7 +90,7 @@ impl Image {
         slot.extend_to(origin.end());
         let start = slot.start();
         for part in &origin.parts {
-            map_part(start.wrapping_add(part.start), part, &origin.file)
+            map_part(start.wrapping_add(part.start), part, &origin.contents)
                 .map_err(RestoreError::System)?;
         }
         // Failing to make pages private ahead costs the guest page faults and nothing else.
@@ -108,14 +109,11 @@ impl Image {
 }
 
 /// Maps a part of an instance to its place in a free slot.
-fn map_part(at: *mut u8, part: &Part, file: &File) -> io::Result<()> {
+fn map_part(at: *mut u8, part: &Part, contents: &Contents) -> io::Result<()> {
     if part.file_bytes > 0 {
-        // SAFETY: the slot was free, so nothing refers to the range, and the part lies within the slot; the file is as long as
-        // what is mapped of it (`Image::open` checked both).
-        unsafe {
-            let offset = part.file_start as u64;
-            os::map_file(at, part.file_bytes, file, offset, Access::ReadWrite)?;
-        }
+        // SAFETY: the slot was free, so nothing refers to the range, and the part lies within the slot; the contents are as long
+        // as what is mapped of them (`Image::open` checked both).
+        unsafe { contents.map_over(at, part.file_start..part.file_start + part.file_bytes)? };
     }
     if part.bytes > part.file_bytes {
         // SAFETY: memory beyond the image, inaccessible and unused in a free slot.

@@ -14,7 +14,7 @@ use super::image::Image;
 use super::restore::RestoreError;
 use crate::layout::{HEADER_BYTES, PAGE_BYTES};
 use crate::sandbox::os::{PageRun, Pages};
-use crate::sandbox::{ExactFaults, Instance, Part};
+use crate::sandbox::{Contents, ExactFaults, Instance, Part};
 use serde::{Deserialize, Serialize};
 use std::fs::File;
 use std::io;
@@ -101,7 +101,7 @@ impl WorkingSet {
         ahead
     }
 
-    /// The parts of the image's file that any call needs, in as few pieces as makes sense. The first page is always one.
+    /// The parts of the image's contents that any call needs, in as few pieces as makes sense. The first page is always one.
     pub fn file_ranges(&self, parts: &[Part]) -> Vec<Range<u64>> {
         let mut ranges: Vec<Range<u64>> = std::iter::once(0..PAGE_BYTES as u64).collect();
         for (first, end) in self.touched() {
@@ -158,14 +158,15 @@ fn intersection(left: &[Run], right: &[Run]) -> Vec<Run> {
     both
 }
 
-/// What the kernel says of a file and changes whenever the file is changed.
+/// What the kernel says of a file and changes whenever the file's bytes are changed. Not the change time of the inode, which another
+/// link to the file changes too.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct Stamp {
     device: u64,
     inode: u64,
     bytes: u64,
-    changed_s: i64,
-    changed_ns: i64,
+    modified_s: i64,
+    modified_ns: i64,
 }
 
 impl Stamp {
@@ -175,8 +176,8 @@ impl Stamp {
             device: metadata.dev(),
             inode: metadata.ino(),
             bytes: metadata.len(),
-            changed_s: metadata.ctime(),
-            changed_ns: metadata.ctime_nsec(),
+            modified_s: metadata.mtime(),
+            modified_ns: metadata.mtime_nsec(),
         })
     }
 }
@@ -186,16 +187,18 @@ impl Stamp {
 struct Note {
     version: u32,
     image: Stamp,
+    base: Option<Stamp>,
     set: WorkingSet,
 }
 
-const NOTE_VERSION: u32 = 1;
+const NOTE_VERSION: u32 = 2;
 const CHECKSUM_BYTES: usize = 32;
 
-fn encode(image: &File, set: &WorkingSet) -> io::Result<Vec<u8>> {
+fn encode(image: &File, base: Option<&File>, set: &WorkingSet) -> io::Result<Vec<u8>> {
     let note = Note {
         version: NOTE_VERSION,
         image: Stamp::of(image)?,
+        base: base.map(Stamp::of).transpose()?,
         set: set.clone(),
     };
     let note = postcard::to_allocvec(&note).expect("a note can be written");
@@ -204,40 +207,46 @@ fn encode(image: &File, set: &WorkingSet) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// The set of a note that is whole and speaks of this file as it is now.
-pub(super) fn decode(note: &[u8], image: &File) -> Option<WorkingSet> {
+/// The set of a note that is whole and speaks of these files as they are now.
+pub(super) fn decode(note: &[u8], image: &File, base: Option<&File>) -> Option<WorkingSet> {
     let (checksum, note) = note.split_at_checked(CHECKSUM_BYTES)?;
     if blake3::hash(note) != <[u8; CHECKSUM_BYTES]>::try_from(checksum).ok()? {
         return None;
     }
     let note: Note = postcard::from_bytes(note).ok()?;
-    let fits = note.version == NOTE_VERSION && note.image == Stamp::of(image).ok()?;
+    let base = base.map(Stamp::of).transpose().ok()?;
+    let fits =
+        note.version == NOTE_VERSION && note.image == Stamp::of(image).ok()? && note.base == base;
     (fits && note.set.is_sound()).then_some(note.set)
 }
 
-/// Parts of an image file to be read from disk, by whichever thread has the time.
+/// Parts of image files to be read from disk, by whichever thread has the time.
 #[derive(Debug)]
 pub struct Prefetch {
-    file: File,
-    ranges: Vec<Range<u64>>,
+    ranges: Vec<(File, Range<u64>)>,
 }
 
 impl Prefetch {
-    pub(super) fn new(file: File, ranges: Vec<Range<u64>>) -> Prefetch {
-        Prefetch { file, ranges }
+    /// Of these ranges of the contents. For an image over a base, what lies beneath its own pages is read along.
+    pub(super) fn new(contents: &Contents, ranges: &[Range<u64>]) -> io::Result<Prefetch> {
+        let ranges = contents
+            .file_ranges(ranges)
+            .map(|(file, range)| Ok((file.try_clone()?, range)))
+            .collect::<io::Result<_>>()?;
+        Ok(Prefetch { ranges })
     }
 
     /// Has the disk read all of it, and returns when it is in the page cache. How many bytes it was.
     pub fn run(&self) -> io::Result<u64> {
-        for range in &self.ranges {
-            crate::sandbox::os::will_need(&self.file, range);
+        for (file, range) in &self.ranges {
+            crate::sandbox::os::will_need(file, range);
         }
         let mut buffer = vec![0; READ_BYTES];
-        for range in &self.ranges {
+        for (file, range) in &self.ranges {
             let mut at = range.start;
             while at < range.end {
                 let wanted = (range.end - at).min(READ_BYTES as u64) as usize;
-                match self.file.read_at(&mut buffer[..wanted], at)? {
+                match file.read_at(&mut buffer[..wanted], at)? {
                     0 => break,
                     read => at += read as u64,
                 }
@@ -246,7 +255,7 @@ impl Prefetch {
         Ok(self
             .ranges
             .iter()
-            .map(|range| range.end - range.start)
+            .map(|(_, range)| range.end - range.start)
             .sum())
     }
 }
@@ -302,7 +311,8 @@ impl Image {
 
     /// The working set in the form in which it is kept beside the image file.
     pub fn working_set_note(&self) -> io::Result<Vec<u8>> {
-        encode(&self.origin.file, &self.working_set.borrow())
+        let contents = &self.origin.contents;
+        encode(contents.file(), contents.base(), &self.working_set.borrow())
     }
 
     /// What of the working set has to be read from disk before a call; nothing when all of it is in the page cache.
@@ -315,8 +325,7 @@ impl Image {
         }) {
             return Ok(None);
         }
-        let file = self.origin.file.try_clone()?;
-        Ok(Some(Prefetch::new(file, ranges)))
+        Ok(Some(Prefetch::new(&self.origin.contents, &ranges)?))
     }
 }
 
@@ -425,18 +434,18 @@ mod tests {
         let file = tempfile::NamedTempFile::new().unwrap();
         file.as_file().set_len(4096).unwrap();
         let set = set(&[(&[(1, 2)], &[(3, 4)])]);
-        let note = encode(file.as_file(), &set).unwrap();
-        assert_eq!(decode(&note, file.as_file()), Some(set));
+        let note = encode(file.as_file(), None, &set).unwrap();
+        assert_eq!(decode(&note, file.as_file(), None), Some(set));
         for at in 0..note.len() {
             let mut damaged = note.clone();
             damaged[at] ^= 1;
-            assert_eq!(decode(&damaged, file.as_file()), None);
-            assert_eq!(decode(&note[..at], file.as_file()), None);
+            assert_eq!(decode(&damaged, file.as_file(), None), None);
+            assert_eq!(decode(&note[..at], file.as_file(), None), None);
         }
         let other = tempfile::NamedTempFile::new().unwrap();
         other.as_file().set_len(4096).unwrap();
-        assert_eq!(decode(&note, other.as_file()), None);
+        assert_eq!(decode(&note, other.as_file(), None), None);
         file.as_file().set_len(8192).unwrap();
-        assert_eq!(decode(&note, file.as_file()), None);
+        assert_eq!(decode(&note, file.as_file(), None), None);
     }
 }

@@ -1,6 +1,6 @@
 //! The example functions, as the README shows them.
 
-use crate::harness::{Server, guests, request};
+use crate::harness::{Server, guest, guests, request};
 use std::collections::HashSet;
 
 #[test]
@@ -217,6 +217,48 @@ fn the_real_programs_work() {
         primes.contains("times built: 1 (before any call)"),
         "{primes}"
     );
+}
+
+#[test]
+fn scripts_run_at_deployment_and_answer_requests() {
+    let server = Server::serving(&["javascript"]);
+    let hello = server.get("/javascript?name=Ada").expect(200);
+    assert_eq!(hello.text(), "Hello, Ada!\n");
+    let module = guest("javascript");
+    let deploy = |name: &str, script: &str| {
+        let script: String = script.bytes().map(|byte| format!("%{byte:02x}")).collect();
+        server.put(name, &module, &format!("env.SCRIPT={script}"))
+    };
+    let script = "let calls = 0; const squares = [...Array(1000).keys()].map(n => n * n);
+        function handle({ method, path, body }) {
+            calls++;
+            if (path === '/throw') throw new Error('as asked');
+            return { status: 201, headers: { 'X-Path': path },
+                body: [method, body.toUpperCase(), squares[31], calls, Math.random() < 1, Date.now() > 1.7e12].join(' ') };
+        }";
+    assert_eq!(deploy("script", script).status, 201);
+    for _ in 0..3 {
+        let answer = server.post("/script/a/b", "größe".as_bytes()).expect(201);
+        assert_eq!(answer.text(), "POST GRÖSSE 961 1 true true");
+        assert_eq!(answer.header("x-path"), Some("/a/b"));
+    }
+    server.get("/script/throw").expect(500);
+    server.log_line(&["script", "Error: as asked"]);
+    let randoms = "function handle() { return String(Math.random()); }";
+    assert_eq!(deploy("randoms", randoms).status, 201);
+    let seen: HashSet<_> = (0..20)
+        .map(|_| server.get("/randoms").expect(200).body)
+        .collect();
+    assert_eq!(seen.len(), 20);
+    for (wrong, why) in [
+        ("function handle( {", "SyntaxError"),
+        ("handle = 7", "no function handle"),
+        ("Math.random(); function handle() {}", "at deployment"),
+    ] {
+        let refused = deploy("wrong", wrong);
+        assert_eq!(refused.status, 422, "{refused:?}");
+        assert!(refused.text().contains(why), "{}", refused.text());
+    }
 }
 
 #[test]

@@ -7,5 +7,7 @@ mod functions;
 mod harness;
 mod hostile;
 mod http;
+mod layers;
+mod pool;
 mod signals;
 mod tool;

@@ -52,6 +52,7 @@ fn version(name: &str) -> Version {
     Version {
         name: name.parse().unwrap(),
         id: version_id(name.as_bytes(), &config),
+        module_id: String::new(),
         build: 0,
         kind: Kind::Reactor,
         config,

@@ -40,6 +40,7 @@ pub fn serve(arguments: ServeArguments) -> Result<(), Failure> {
         listen: arguments.listen,
         admin: arguments.admin,
         budget_bytes: arguments.budget,
+        policy: arguments.policy,
         log: arguments.log.into(),
         drain: arguments.drain,
     };

@@ -5,15 +5,16 @@
 use super::error::{Failure, FailureKind};
 use super::limits::INIT_CPU_TIME;
 use crate::interface::{Context, InitPolicy, imports};
-use crate::store::{FunctionConfig, Kind, STACK_BYTES_MAX};
+use crate::store::{ARTIFACT_FILE, BASE_FILE, FunctionConfig, IMAGE_FILE, Kind, STACK_BYTES_MAX};
 use dormouse::compile::artifact::{COMPILER, FORMAT_VERSION};
 use dormouse::compile::info::{ExportKind, FunctionType, ModuleInfo, ValueType};
 use dormouse::compile::{CompileError, CompileOptions, compile};
 use dormouse::{
-    Engine, EngineOptions, Image, Instance, InstantiateError, Limits, Linked, Module, Reason, Trap,
+    Engine, EngineOptions, Image, ImageReport, Instance, InstantiateError, Limits, Linked, Module,
+    Reason, Trap,
 };
 use std::fmt;
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::Write;
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -48,39 +49,41 @@ pub fn serving_limits(config: &FunctionConfig) -> Limits {
     }
 }
 
-/// Compiles a binary module, initialises an instance of it and writes both files.
+/// Compiles a binary module, initialises an instance of it and writes both files into a directory.
+///
+/// What another version of the very same module has, in a directory of its own, is linked to and not made again: its artifact, and
+/// an image as the base of the new one.
 pub fn build(
     module: &[u8],
     config: &FunctionConfig,
-    artifact: &Path,
-    image: &Path,
+    directory: &Path,
+    sibling: Option<&Path>,
 ) -> Result<Built, Failure> {
-    let begin = Instant::now();
-    let options = CompileOptions::default();
-    let bytes = compile(module, &options).map_err(refused)?;
-    let compile = begin.elapsed();
-    let mut file = create(artifact)?;
-    file.write_all(&bytes)
-        .map_err(|error| Failure::io("cannot write the artifact", &error))?;
-    let artifact_bytes = bytes.len() as u64;
-    drop(bytes);
-
-    let begin = Instant::now();
-    let internal = |error: &dyn fmt::Display| Failure::new(FailureKind::Internal, error);
     let options = EngineOptions {
         slots_max: 1,
         stack_bytes: STACK_BYTES_MAX,
         ..EngineOptions::default()
     };
     let engine = Engine::new(&options).map_err(|error| internal(&error))?;
-    let module = Module::load(&engine, &file).map_err(|error| internal(&error))?;
+    let begin = Instant::now();
+    let artifact = directory.join(ARTIFACT_FILE);
+    let kept = sibling.and_then(|sibling| link_artifact(&engine, sibling, &artifact));
+    let module = match kept {
+        Some(kept) => kept,
+        None => compile_to(&engine, module, &artifact)?,
+    };
+    let compile = begin.elapsed();
+    let artifact_bytes = fs::metadata(&artifact)
+        .map_err(|error| Failure::io("cannot read the artifact", &error))?
+        .len();
+
+    let begin = Instant::now();
     let kind = kind_of(module.info())?;
     let linked = module
         .link(&imports())
         .map_err(|error| Failure::new(FailureKind::MissingImport, error))?;
     let mut instance = initialise(&linked, config)?;
-    let file = create(image)?;
-    let report = Image::capture(&mut instance, &file).map_err(|error| internal(&error))?;
+    let report = capture(&mut instance, directory, sibling)?;
     Ok(Built {
         kind,
         artifact_bytes,
@@ -89,6 +92,56 @@ pub fn build(
         compile,
         init: begin.elapsed(),
     })
+}
+
+fn internal(error: &dyn fmt::Display) -> Failure {
+    Failure::new(FailureKind::Internal, error)
+}
+
+fn compile_to(engine: &Engine, module: &[u8], artifact: &Path) -> Result<Module, Failure> {
+    let bytes = compile(module, &CompileOptions::default()).map_err(refused)?;
+    let mut file = create(artifact)?;
+    file.write_all(&bytes)
+        .map_err(|error| Failure::io("cannot write the artifact", &error))?;
+    drop(bytes);
+    Module::load(engine, &file).map_err(|error| internal(&error))
+}
+
+/// Takes the artifact of another version; `None` when it cannot be linked to, is damaged, or is for another processor.
+fn link_artifact(engine: &Engine, sibling: &Path, artifact: &Path) -> Option<Module> {
+    fs::hard_link(sibling.join(ARTIFACT_FILE), artifact).ok()?;
+    let file = File::open(artifact).ok();
+    let module = file.and_then(|file| Module::load(engine, &file).ok());
+    if module.is_none() {
+        let _ = fs::remove_file(artifact);
+    }
+    module
+}
+
+/// Writes the image: over another version's, or its base, if that saves something.
+fn capture(
+    instance: &mut Instance,
+    directory: &Path,
+    sibling: Option<&Path>,
+) -> Result<ImageReport, Failure> {
+    let file = create(&directory.join(IMAGE_FILE))?;
+    let path = directory.join(BASE_FILE);
+    let link = |sibling: &Path| {
+        let bases = [BASE_FILE, IMAGE_FILE].map(|name| sibling.join(name));
+        let linked = bases.iter().find(|base| fs::hard_link(base, &path).is_ok());
+        linked.and_then(|_| File::open(&path).ok())
+    };
+    if let Some(base) = sibling.and_then(link) {
+        // A base that is damaged is for its own version to find out.
+        if let Ok(report) = Image::capture_over(instance, &file, &base)
+            && report.has_base
+        {
+            return Ok(report);
+        }
+        fs::remove_file(&path)
+            .map_err(|error| Failure::io("cannot remove a file of the version", &error))?;
+    }
+    Image::capture(instance, &file).map_err(|error| internal(&error))
 }
 
 fn create(path: &Path) -> Result<File, Failure> {

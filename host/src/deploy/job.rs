@@ -4,7 +4,7 @@
 //!   staging/JOB/
 //!     job.json      the request
 //!     source        the module as it was sent
-//!     version/      module.wasm, artifact, image: what becomes the version's directory
+//!     version/      module.wasm, artifact, image, perhaps base: what becomes the version's directory
 //!     worker.log    the worker's stderr
 //! ```
 //!
@@ -25,11 +25,15 @@ pub struct Job {
     pub server: u32,
     pub name: FunctionName,
     pub id: String,
+    pub module_id: String,
     pub config: FunctionConfig,
     /// The module, as binary or text.
     pub source: PathBuf,
     /// Whether an existing version is built again, rather than a new one made current.
     pub rebuild: bool,
+    /// The directory of another version of the module, from this compiler: what it has in common with the new one is not made
+    /// again, and stored once.
+    pub sibling: Option<PathBuf>,
 }
 
 impl Job {

@@ -19,7 +19,9 @@ pub mod worker;
 pub use build::{Built, build, compiler, initialise, kind_of, refused, serving_limits};
 pub use error::{Crash, DeployError, Failure, FailureKind};
 
-use crate::store::{FunctionConfig, FunctionName, Store, StoreError, Version, change, version_id};
+use crate::store::{
+    FunctionConfig, FunctionName, Store, StoreError, Version, change, module_id, version_id,
+};
 use job::{Job, JobDirectory};
 use process::WorkerProcess;
 use std::collections::VecDeque;
@@ -139,10 +141,12 @@ impl Deployments {
             data: store.paths().root().to_owned(),
             server: std::process::id(),
             id: version_id(module, &config),
+            module_id: module_id(module),
             name,
             config,
             source: staged.source(),
             rebuild: false,
+            sibling: None,
         };
         Ok(self.enqueue(directory, job))
     }
@@ -160,9 +164,11 @@ impl Deployments {
             server: std::process::id(),
             name: version.name.clone(),
             id: version.id.clone(),
+            module_id: version.module_id.clone(),
             config: version.config.clone(),
             source: store.module_path(version),
             rebuild: true,
+            sibling: None,
         };
         Ok(self.enqueue(directory, job))
     }
@@ -260,7 +266,7 @@ impl Deployments {
                 index += 1;
                 continue;
             }
-            let waiting = self.waiting.remove(index).expect("the index is in range");
+            let mut waiting = self.waiting.remove(index).expect("the index is in range");
             if let Some(result) = settled(&waiting.job, store) {
                 turn.finished.push(end(
                     waiting.id,
@@ -270,6 +276,7 @@ impl Deployments {
                 ));
                 continue;
             }
+            waiting.job.sibling = sibling(&waiting.job, store);
             match self.start(&waiting, store, now) {
                 Ok(process) => {
                     turn.started.push((waiting.id, process.as_fd().as_raw_fd()));
@@ -341,6 +348,13 @@ fn settled(job: &Job, store: &mut Store) -> Option<Result<Deployed, DeployError>
         }),
         Err(error) => Err(error.into()),
     })
+}
+
+/// Where another version of the job's module lies. Files are only linked to, so it may be removed meanwhile.
+fn sibling(job: &Job, store: &Store) -> Option<PathBuf> {
+    let is_itself = |version: &Version| version.name == job.name && version.id == job.id;
+    let sibling = store.sibling(&job.module_id, &compiler(), is_itself)?;
+    Some(store.paths().version(sibling))
 }
 
 /// Turns a worker's end into a deployment's.

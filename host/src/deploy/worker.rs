@@ -6,7 +6,7 @@ use super::build::{build, compiler};
 use super::error::{Failure, FailureKind};
 use super::job::{Answer, Job, JobDirectory};
 use super::limits;
-use crate::store::{ARTIFACT_FILE, IMAGE_FILE, MODULE_FILE, OsDisk, Paths, Version, change};
+use crate::store::{MODULE_FILE, OsDisk, Paths, Version, change};
 use std::borrow::Cow;
 use std::fs;
 use std::io::{self, Write};
@@ -45,17 +45,17 @@ fn work(directory: &Path) -> Answer {
     let module = binary(&source)?;
     let out = staged.version();
     fs::create_dir(&out).map_err(|error| Failure::io("cannot write", &error))?;
-    fs::write(out.join(MODULE_FILE), &module)
-        .map_err(|error| Failure::io("cannot write", &error))?;
-    let built = build(
-        &module,
-        &job.config,
-        &out.join(ARTIFACT_FILE),
-        &out.join(IMAGE_FILE),
-    )?;
+    let path = out.join(MODULE_FILE);
+    let sibling = job.sibling.as_deref();
+    let sibling = sibling.filter(|sibling| has_module(sibling, &module, &path));
+    if sibling.is_none() {
+        fs::write(&path, &module).map_err(|error| Failure::io("cannot write", &error))?;
+    }
+    let built = build(&module, &job.config, &out, sibling)?;
     let version = Version {
         name: job.name.clone(),
         id: job.id.clone(),
+        module_id: job.module_id.clone(),
         build: 0,
         kind: built.kind,
         config: job.config.clone(),
@@ -78,6 +78,12 @@ fn work(directory: &Path) -> Answer {
         version,
         job.place(),
     )?)
+}
+
+/// Whether a version is of this very module, which then has this path too.
+fn has_module(version: &Path, module: &[u8], path: &Path) -> bool {
+    let theirs = version.join(MODULE_FILE);
+    fs::read(&theirs).is_ok_and(|bytes| bytes == module) && fs::hard_link(&theirs, path).is_ok()
 }
 
 /// The module in binary form: as it is, or translated from text.

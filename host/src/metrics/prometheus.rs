@@ -22,6 +22,8 @@ pub struct Gauges {
     pub warm_instances: u64,
     pub budget_bytes: u64,
     pub budget_used_bytes: u64,
+    /// The pool's policy, as it is written on the command line.
+    pub policy: String,
     pub deployments_in_progress: u64,
     /// Functions whose manifests cannot be read.
     pub damaged_functions: u64,
@@ -97,6 +99,17 @@ fn write_gauges(out: &mut String, gauges: &Gauges, now: Duration) {
         head(out, &name, "gauge", help);
         let _ = writeln!(out, "{name} {value}");
     }
+    head(
+        out,
+        "dormouse_pool_policy",
+        "gauge",
+        "The policy of the pool of warm instances; always 1",
+    );
+    let _ = writeln!(
+        out,
+        "dormouse_pool_policy{{policy=\"{}\"}} 1",
+        gauges.policy
+    );
     head(
         out,
         "dormouse_uptime_seconds",

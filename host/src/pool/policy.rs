@@ -1,16 +1,30 @@
-//! How many warm instances each function may keep, and whose is given up first.
+//! What a policy is, and which there are.
 //!
 //! A [`Policy`] only advises. [`super::warm::Pool`] keeps the accounts and the budget, and tells the policy what happens;
 //! it asks four questions: how many, who is over, who gives way, who is short.
 //!
 //! Invariants: an answer takes at most logarithmic time in the number of functions, spread over the events that lead to
-//! it; the state is a few dozen bytes a function.
+//! it; the state is a few dozen bytes a function, and half a KiB with a histogram.
 
-use super::predictor::Predictor;
-use super::recency::Recency;
+use super::fixed::Fixed;
+use super::greedy_dual::GreedyDual;
+use super::histogram::{Hybrid, HybridOptions};
+use super::keepalive::KeepAlive;
+use super::predicted::{Predictive, PredictiveOptions};
 use super::warm::Stock;
-use std::cmp::Reverse;
-use std::collections::{BinaryHeap, VecDeque};
+use crate::units::parse_duration;
+use std::fmt;
+use std::str::FromStr;
+use std::time::Duration;
+
+/// How a run ended, as far as the pool goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Run {
+    /// How long it occupied an instance.
+    pub run_ns: u64,
+    /// What the instance holds after its reset; nothing of one that is not kept.
+    pub held_bytes: Option<u64>,
+}
 
 /// What decides over a pool. Functions are small dense numbers.
 pub trait Policy {
@@ -18,247 +32,261 @@ pub trait Policy {
     fn on_register(&mut self, function: u32);
     /// A request for the function arrives.
     fn on_request(&mut self, function: u32, now_ns: u64);
-    /// A run ends that occupied an instance for `run_ns`.
-    fn on_finish(&mut self, function: u32, run_ns: u64, now_ns: u64);
+    /// An instance of the function was restored in this time.
+    fn on_restore(&mut self, _function: u32, _restore_ns: u64) {}
+    /// A run ends.
+    fn on_finish(&mut self, function: u32, run: Run, now_ns: u64);
     /// The function's instances, after an event changed their number.
     fn on_stock(&mut self, function: u32, stock: Stock, now_ns: u64);
+    /// A waiting instance of the function is about to give way, as [`Policy::victim`] said.
+    fn on_evict(&mut self, _function: u32) {}
 
     /// How many instances of the function may wait.
     fn target(&self, function: u32, now_ns: u64) -> u32;
     /// The function whose waiting instance is worth least.
-    fn victim(&self) -> Option<u32>;
-    /// A function that has more instances waiting than it may.
+    fn victim(&mut self) -> Option<u32>;
+    /// A function that has more instances waiting than it may. It is asked again until there is none, which takes note of
+    /// all that has become due.
     fn over(&mut self, now_ns: u64) -> Option<u32>;
     /// A function that should have another instance before it is asked for. Each is named once until its stock changes.
-    fn short(&mut self, now_ns: u64) -> Option<u32>;
+    fn short(&mut self, _now_ns: u64) -> Option<u32> {
+        None
+    }
+    /// Whether an instance made ahead of need may take the place of one that waits.
+    fn displaces(&self) -> bool {
+        false
+    }
+    /// When the next thing is due, for [`Policy::over`] to take note of.
+    fn next_ns(&self) -> Option<u64> {
+        None
+    }
 }
 
-/// Settings of [`Predictive`].
+/// Which policy, and its settings. Written `NAME` or `NAME:SETTING`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct PredictiveOptions {
-    /// The time over which arrivals are averaged.
-    pub window_ns: u64,
-    /// `h`: instances a function has beyond its predicted demand while it is in use.
-    pub headroom: u32,
-    /// How long after its last use a function keeps its headroom, and so its last instance.
-    pub headroom_ns: u64,
+pub enum PolicyOptions {
+    Predicted(PredictiveOptions),
+    /// So many instances for each function.
+    Fixed(u32),
+    /// So long for each instance.
+    KeepAlive(Duration),
+    Histogram(HybridOptions),
+    GreedyDual,
 }
 
-impl Default for PredictiveOptions {
-    fn default() -> PredictiveOptions {
-        PredictiveOptions {
-            // Long enough to see a function called every few seconds as one that is called, short enough to let go of a
-            // burst within a minute.
-            window_ns: 10_000_000_000,
-            headroom: 1,
-            // Of the functions of a public cloud that are called at all, most are called again within ten minutes
-            // (Shahrad et al., "Serverless in the Wild", USENIX ATC 2020); the budget trims earlier where memory is short.
-            headroom_ns: 600_000_000_000,
+/// Instances of each function under `fixed`, unless told otherwise.
+const FIXED_INSTANCES: u32 = 1;
+
+/// How long an instance waits under `keepalive`, unless told otherwise: what clouds are commonly found to do (Shahrad et
+/// al., "Serverless in the Wild", USENIX ATC 2020, section 2).
+const KEEP_ALIVE: Duration = Duration::from_secs(600);
+
+impl PolicyOptions {
+    /// The name without the setting.
+    pub fn name(&self) -> &'static str {
+        match self {
+            PolicyOptions::Predicted(_) => "predicted",
+            PolicyOptions::Fixed(_) => "fixed",
+            PolicyOptions::KeepAlive(_) => "keepalive",
+            PolicyOptions::Histogram(_) => "histogram",
+            PolicyOptions::GreedyDual => "greedy-dual",
         }
-    }
-}
-
-/// The default policy: a function keeps `k = ceil(lambda * tau) + h` instances, and the least recently used gives way.
-///
-/// `lambda` is the rate of arrivals, `tau` the time that a run takes, `h` the headroom, which a function loses when it has
-/// not been used for long. Up to `k` instances may wait, whatever else of the function runs: one that exists costs nothing
-/// to keep. An instance is made ahead of need only while those that run and wait together are fewer than `k`.
-#[derive(Debug)]
-pub struct Predictive {
-    options: PredictiveOptions,
-    functions: Vec<Function>,
-    /// Functions that have instances waiting.
-    recency: Recency,
-    /// When to look again at functions whose target may have fallen: at most one entry of either kind for each function.
-    checks: BinaryHeap<Reverse<(u64, u32, Check)>>,
-    /// Functions that may be short of instances; each at most once, while it is `queued`.
-    short: VecDeque<u32>,
-}
-
-/// Why a function is looked at again.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Check {
-    /// Its demand falls: at most one window from when the check was set, as shorter runs make it fall earlier.
-    Demand,
-    /// It loses its headroom, and nothing it has waiting is for its demand.
-    Headroom,
-}
-
-#[derive(Clone, Copy, Debug, Default)]
-struct Function {
-    predictor: Predictor,
-    waiting: u32,
-    running: u32,
-    /// Whether there is an entry of this kind in `checks`.
-    demand_check: bool,
-    headroom_check: bool,
-    /// Whether the function is in `short`.
-    queued: bool,
-}
-
-const _: () = assert!(size_of::<Function>() <= 40);
-
-impl Predictive {
-    pub fn new(options: PredictiveOptions) -> Predictive {
-        assert!(options.window_ns > 0);
-        Predictive {
-            options,
-            functions: Vec::new(),
-            recency: Recency::default(),
-            checks: BinaryHeap::new(),
-            short: VecDeque::new(),
-        }
-    }
-
-    /// The estimates of a function.
-    pub fn predictor(&self, function: u32) -> &Predictor {
-        &self.functions[function as usize].predictor
-    }
-
-    fn headroom_ends_ns(&self, function: &Function) -> u64 {
-        function
-            .predictor
-            .used_ns()
-            .saturating_add(self.options.headroom_ns)
-    }
-
-    /// Sees to it that the function is looked at when its target falls below what it has waiting.
-    fn watch(&mut self, function: u32, now_ns: u64) {
-        let copy = self.functions[function as usize];
-        let headroom_ns = self.headroom_ends_ns(&copy);
-        if copy.waiting == 0 || copy.demand_check {
-            return;
-        }
-        if copy.waiting <= self.options.headroom && headroom_ns > now_ns {
-            if !copy.headroom_check {
-                // Uses in the meantime move the end on; the check then sets the next one.
-                self.checks
-                    .push(Reverse((headroom_ns, function, Check::Headroom)));
-                self.functions[function as usize].headroom_check = true;
-            }
-            return;
-        }
-        let window_ns = self.options.window_ns;
-        let mut next_ns = now_ns.saturating_add(window_ns);
-        if let Some(falls_ns) = copy.predictor.demand_falls_ns(window_ns, now_ns) {
-            next_ns = next_ns.min(falls_ns);
-        }
-        if headroom_ns > now_ns {
-            next_ns = next_ns.min(headroom_ns);
-        }
-        self.checks
-            .push(Reverse((next_ns, function, Check::Demand)));
-        self.functions[function as usize].demand_check = true;
-    }
-
-    fn target_of(&self, function: &Function, now_ns: u64) -> u32 {
-        let in_use = now_ns < self.headroom_ends_ns(function);
-        let headroom = if in_use { self.options.headroom } else { 0 };
-        function
-            .predictor
-            .demand(self.options.window_ns, now_ns)
-            .saturating_add(headroom)
-    }
-
-    fn is_short(&self, function: &Function, now_ns: u64) -> bool {
-        function.waiting.saturating_add(function.running) < self.target_of(function, now_ns)
     }
 }
 
-impl Policy for Predictive {
-    fn on_register(&mut self, function: u32) {
-        let index = function as usize;
-        if index >= self.functions.len() {
-            self.functions.resize(index + 1, Function::default());
-        }
-        // The entries of the heap and the queue stay, and with them the marks that there are some.
-        let Function {
-            demand_check,
-            headroom_check,
-            queued,
-            ..
-        } = self.functions[index];
-        self.functions[index] = Function {
-            demand_check,
-            headroom_check,
-            queued,
-            ..Function::default()
+impl Default for PolicyOptions {
+    fn default() -> PolicyOptions {
+        PolicyOptions::Predicted(PredictiveOptions::default())
+    }
+}
+
+impl FromStr for PolicyOptions {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<PolicyOptions, String> {
+        let (name, setting) = match text.split_once(':') {
+            Some((name, setting)) => (name, Some(setting)),
+            None => (text, None),
         };
-        self.recency.remove(function);
+        let options = match (name, setting) {
+            ("predicted", None) => PolicyOptions::default(),
+            ("fixed", None) => PolicyOptions::Fixed(FIXED_INSTANCES),
+            ("fixed", Some(count)) => match count.parse() {
+                Ok(count) if count > 0 => PolicyOptions::Fixed(count),
+                _ => {
+                    return Err(format!(
+                        "\"{count}\" is no number of instances; write fixed:4"
+                    ));
+                }
+            },
+            ("keepalive", None) => PolicyOptions::KeepAlive(KEEP_ALIVE),
+            ("keepalive", Some(time)) => match parse_duration(time)? {
+                Duration::ZERO => return Err("instances must be kept for some time".into()),
+                time => PolicyOptions::KeepAlive(time),
+            },
+            ("histogram", None) => PolicyOptions::Histogram(HybridOptions::default()),
+            ("greedy-dual", None) => PolicyOptions::GreedyDual,
+            _ => {
+                return Err(format!(
+                    "there is no policy \"{text}\"; there are predicted, fixed[:INSTANCES], keepalive[:DURATION], \
+                     histogram and greedy-dual"
+                ));
+            }
+        };
+        Ok(options)
+    }
+}
+
+impl fmt::Display for PolicyOptions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())?;
+        match *self {
+            PolicyOptions::Fixed(count) if count != FIXED_INSTANCES => write!(f, ":{count}"),
+            PolicyOptions::KeepAlive(time) if time != KEEP_ALIVE => {
+                let ns = time.as_nanos();
+                let units = [
+                    (60_000_000_000, "m"),
+                    (1_000_000_000, "s"),
+                    (1_000_000, "ms"),
+                    (1, "ns"),
+                ];
+                let (unit_ns, unit) = units
+                    .into_iter()
+                    .find(|(unit_ns, _)| ns.is_multiple_of(*unit_ns))
+                    .unwrap_or((1, "ns"));
+                write!(f, ":{}{unit}", ns / unit_ns)
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+/// The policy that was chosen.
+#[derive(Debug)]
+pub enum Chosen {
+    Predicted(Predictive),
+    Fixed(Fixed),
+    KeepAlive(KeepAlive),
+    Histogram(Hybrid),
+    GreedyDual(GreedyDual),
+}
+
+impl Chosen {
+    pub fn new(options: &PolicyOptions) -> Chosen {
+        match *options {
+            PolicyOptions::Predicted(options) => Chosen::Predicted(Predictive::new(options)),
+            PolicyOptions::Fixed(count) => Chosen::Fixed(Fixed::new(count)),
+            PolicyOptions::KeepAlive(time) => {
+                Chosen::KeepAlive(KeepAlive::new(time.as_nanos() as u64))
+            }
+            PolicyOptions::Histogram(options) => Chosen::Histogram(Hybrid::new(options)),
+            PolicyOptions::GreedyDual => Chosen::GreedyDual(GreedyDual::default()),
+        }
+    }
+
+    fn inner(&self) -> &dyn Policy {
+        match self {
+            Chosen::Predicted(policy) => policy,
+            Chosen::Fixed(policy) => policy,
+            Chosen::KeepAlive(policy) => policy,
+            Chosen::Histogram(policy) => policy,
+            Chosen::GreedyDual(policy) => policy,
+        }
+    }
+
+    fn inner_mut(&mut self) -> &mut dyn Policy {
+        match self {
+            Chosen::Predicted(policy) => policy,
+            Chosen::Fixed(policy) => policy,
+            Chosen::KeepAlive(policy) => policy,
+            Chosen::Histogram(policy) => policy,
+            Chosen::GreedyDual(policy) => policy,
+        }
+    }
+}
+
+impl Policy for Chosen {
+    fn on_register(&mut self, function: u32) {
+        self.inner_mut().on_register(function);
     }
 
     fn on_request(&mut self, function: u32, now_ns: u64) {
-        self.functions[function as usize]
-            .predictor
-            .arrived(self.options.window_ns, now_ns);
-        if self.recency.contains(function) {
-            self.recency.touch(function);
-        }
+        self.inner_mut().on_request(function, now_ns);
     }
 
-    fn on_finish(&mut self, function: u32, run_ns: u64, now_ns: u64) {
-        let window_ns = self.options.window_ns;
-        self.functions[function as usize]
-            .predictor
-            .finished(run_ns, window_ns, now_ns);
-        if self.recency.contains(function) {
-            self.recency.touch(function);
-        }
+    fn on_restore(&mut self, function: u32, restore_ns: u64) {
+        self.inner_mut().on_restore(function, restore_ns);
+    }
+
+    fn on_finish(&mut self, function: u32, run: Run, now_ns: u64) {
+        self.inner_mut().on_finish(function, run, now_ns);
     }
 
     fn on_stock(&mut self, function: u32, stock: Stock, now_ns: u64) {
-        let index = function as usize;
-        self.functions[index].waiting = stock.waiting;
-        self.functions[index].running = stock.running;
-        if stock.waiting == 0 {
-            self.recency.remove(function);
-        } else if !self.recency.contains(function) {
-            self.recency.touch(function);
-        }
-        self.watch(function, now_ns);
-        let copy = self.functions[index];
-        if !copy.queued && self.is_short(&copy, now_ns) {
-            self.short.push_back(function);
-            self.functions[index].queued = true;
-        }
+        self.inner_mut().on_stock(function, stock, now_ns);
+    }
+
+    fn on_evict(&mut self, function: u32) {
+        self.inner_mut().on_evict(function);
     }
 
     fn target(&self, function: u32, now_ns: u64) -> u32 {
-        self.target_of(&self.functions[function as usize], now_ns)
+        self.inner().target(function, now_ns)
     }
 
-    fn victim(&self) -> Option<u32> {
-        self.recency.oldest()
+    fn victim(&mut self) -> Option<u32> {
+        self.inner_mut().victim()
     }
 
     fn over(&mut self, now_ns: u64) -> Option<u32> {
-        while let Some(&Reverse((check_ns, function, check))) = self.checks.peek() {
-            if check_ns > now_ns {
-                break;
-            }
-            let copy = self.functions[function as usize];
-            if copy.waiting > self.target_of(&copy, now_ns) {
-                // The check stays due until nothing is over any more.
-                return Some(function);
-            }
-            self.checks.pop();
-            match check {
-                Check::Demand => self.functions[function as usize].demand_check = false,
-                Check::Headroom => self.functions[function as usize].headroom_check = false,
-            }
-            self.watch(function, now_ns);
-        }
-        None
+        self.inner_mut().over(now_ns)
     }
 
     fn short(&mut self, now_ns: u64) -> Option<u32> {
-        while let Some(function) = self.short.pop_front() {
-            let index = function as usize;
-            self.functions[index].queued = false;
-            if self.is_short(&self.functions[index], now_ns) {
-                return Some(function);
-            }
+        self.inner_mut().short(now_ns)
+    }
+
+    fn displaces(&self) -> bool {
+        self.inner().displaces()
+    }
+
+    fn next_ns(&self) -> Option<u64> {
+        self.inner().next_ns()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_policy_is_written_as_it_is_read() {
+        for text in [
+            "predicted",
+            "fixed",
+            "fixed:4",
+            "keepalive",
+            "keepalive:90s",
+            "keepalive:1500ms",
+            "histogram",
+            "greedy-dual",
+        ] {
+            let options: PolicyOptions = text.parse().unwrap();
+            let again: PolicyOptions = options.to_string().parse().unwrap();
+            assert_eq!(again, options, "{text}");
+            assert!(text.starts_with(options.name()));
         }
-        None
+        for text in [
+            "",
+            "lru",
+            "fixed:0",
+            "fixed:many",
+            "keepalive:0s",
+            "keepalive:10",
+            "predicted:1",
+            "greedy-dual:",
+        ] {
+            assert!(text.parse::<PolicyOptions>().is_err(), "{text}");
+        }
     }
 }

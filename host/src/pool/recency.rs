@@ -62,6 +62,22 @@ impl Recency {
         self.newest = number;
     }
 
+    /// Puts a number at the front if it is in.
+    pub fn refresh(&mut self, number: u32) {
+        if self.contains(number) {
+            self.touch(number);
+        }
+    }
+
+    /// Has a number in or not. One that comes in comes to the front; one that is in stays where it is.
+    pub fn hold(&mut self, number: u32, held: bool) {
+        if !held {
+            self.remove(number);
+        } else if !self.contains(number) {
+            self.touch(number);
+        }
+    }
+
     /// Takes a number out, if it is in.
     pub fn remove(&mut self, number: u32) {
         let Some(link) = self.links.get_mut(number as usize) else {

@@ -10,7 +10,7 @@
 //! What is given up is pushed to a list of the caller's, which drops it when there is time. One call gives up at most
 //! [`GIVEN_UP_MAX`] instances for another, so that none takes long.
 
-use super::policy::{Policy, Predictive};
+use super::policy::{Chosen, Policy, Run};
 use std::collections::VecDeque;
 
 /// The most waiting instances that one call gives up to make room.
@@ -25,6 +25,13 @@ pub struct FunctionId {
     generation: u32,
 }
 
+impl FunctionId {
+    /// The function's number: small, dense, and another's after the function was removed.
+    pub fn index(self) -> u32 {
+        self.index
+    }
+}
+
 /// The number of instances a function has.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Stock {
@@ -32,6 +39,8 @@ pub struct Stock {
     pub waiting: u32,
     /// Serving a request, or not yet back from it.
     pub running: u32,
+    /// Since when the instance waits that has waited longest; without meaning if none does.
+    pub oldest_ns: u64,
 }
 
 /// What all waiting instances together are bounded by.
@@ -75,6 +84,7 @@ pub struct Finished<I> {
 struct Waiting<I> {
     instance: I,
     held_bytes: u64,
+    since_ns: u64,
 }
 
 #[derive(Debug)]
@@ -93,7 +103,7 @@ const _: () = assert!(size_of::<Function<u64>>() <= 56);
 
 /// The waiting instances of all functions.
 #[derive(Debug)]
-pub struct Pool<I, P = Predictive> {
+pub struct Pool<I, P = Chosen> {
     limits: Limits,
     policy: P,
     functions: Vec<Function<I>>,
@@ -209,7 +219,11 @@ impl<I, P: Policy> Pool<I, P> {
             held_bytes,
             run_ns,
         } = finished;
-        if !self.end_run(id, run_ns, now_ns) {
+        let run = Run {
+            run_ns,
+            held_bytes: Some(held_bytes),
+        };
+        if !self.end_run(id, run, now_ns) {
             given_up.push(instance);
             return Release::Drop;
         }
@@ -218,6 +232,7 @@ impl<I, P: Policy> Pool<I, P> {
             Waiting {
                 instance,
                 held_bytes,
+                since_ns: now_ns,
             },
             given_up,
             now_ns,
@@ -226,18 +241,31 @@ impl<I, P: Policy> Pool<I, P> {
 
     /// A request ends without an instance to keep: it was refused one, or the instance cannot be reset.
     pub fn discard(&mut self, id: FunctionId, run_ns: u64, now_ns: u64) {
-        if self.end_run(id, run_ns, now_ns) {
+        let run = Run {
+            run_ns,
+            held_bytes: None,
+        };
+        if self.end_run(id, run, now_ns) {
             self.tell_stock(id.index, now_ns);
+        }
+    }
+
+    /// An instance of the function was restored, which took so long.
+    pub fn restored(&mut self, id: FunctionId, restore_ns: u64) {
+        if self.get(id).is_some() {
+            self.policy.on_restore(id.index, restore_ns);
         }
     }
 
     /// A function that should have another instance ready, made ahead of its next request.
     ///
     /// The caller restores one and hands it to [`Pool::add`], when it has nothing better to do; a function is named once
-    /// until something happens to it. None is named while the pool is full: what waits was used, and the next one may not be.
+    /// until something happens to it. None is named while the pool is full, for what waits was used, and the next one may
+    /// not be; unless the policy knows better ([`Policy::displaces`]).
     pub fn short(&mut self, now_ns: u64) -> Option<FunctionId> {
-        if self.waiting >= self.limits.instances_max || self.held_bytes >= self.limits.budget_bytes
-        {
+        let full = self.waiting >= self.limits.instances_max
+            || self.held_bytes >= self.limits.budget_bytes;
+        if full && !self.policy.displaces() {
             return None;
         }
         loop {
@@ -252,7 +280,7 @@ impl<I, P: Policy> Pool<I, P> {
         }
     }
 
-    /// An instance was made ahead of need. It never displaces another.
+    /// An instance was made ahead of need. It displaces another only where the policy says so.
     pub fn add(
         &mut self,
         id: FunctionId,
@@ -261,7 +289,8 @@ impl<I, P: Policy> Pool<I, P> {
         given_up: &mut Vec<I>,
         now_ns: u64,
     ) -> Release {
-        if self.get(id).is_none() || !self.fits(held_bytes) {
+        let has_room = self.fits(held_bytes) || self.policy.displaces();
+        if self.get(id).is_none() || !has_room {
             given_up.push(instance);
             return Release::Drop;
         }
@@ -270,6 +299,7 @@ impl<I, P: Policy> Pool<I, P> {
             Waiting {
                 instance,
                 held_bytes,
+                since_ns: now_ns,
             },
             given_up,
             now_ns,
@@ -287,7 +317,13 @@ impl<I, P: Policy> Pool<I, P> {
     /// Gives up the waiting instance that is worth least, for its memory or its slot is needed.
     pub fn reclaim(&mut self, now_ns: u64) -> Option<I> {
         let index = self.policy.victim()?;
+        self.policy.on_evict(index);
         Some(self.give_up(index, now_ns))
+    }
+
+    /// When [`Pool::trim`] and [`Pool::short`] may have something to say again, if nothing happens before.
+    pub fn next_ns(&self) -> Option<u64> {
+        self.policy.next_ns()
     }
 
     /// The number of instances of a function.
@@ -335,7 +371,7 @@ impl<I, P: Policy> Pool<I, P> {
     }
 
     /// Whether the run was one of a valid function.
-    fn end_run(&mut self, id: FunctionId, run_ns: u64, now_ns: u64) -> bool {
+    fn end_run(&mut self, id: FunctionId, run: Run, now_ns: u64) -> bool {
         if self.get(id).is_none() {
             return false;
         }
@@ -345,7 +381,7 @@ impl<I, P: Policy> Pool<I, P> {
             "an instance came back that no request had taken"
         );
         function.running -= 1;
-        self.policy.on_finish(id.index, run_ns, now_ns);
+        self.policy.on_finish(id.index, run, now_ns);
         true
     }
 
@@ -364,7 +400,10 @@ impl<I, P: Policy> Pool<I, P> {
                 match self.policy.victim() {
                     // It would displace its own like.
                     Some(victim) if victim == index => break,
-                    Some(victim) => given_up.push(self.give_up(victim, now_ns)),
+                    Some(victim) => {
+                        self.policy.on_evict(victim);
+                        given_up.push(self.give_up(victim, now_ns));
+                    }
                     None => break,
                 }
             }
@@ -411,6 +450,7 @@ impl<I, P: Policy> Pool<I, P> {
         for Waiting {
             instance,
             held_bytes,
+            ..
         } in waiting
         {
             self.subtract(index, held_bytes);
@@ -435,6 +475,7 @@ impl<I> Function<I> {
         Stock {
             waiting: self.waiting.len() as u32,
             running: self.running,
+            oldest_ns: self.waiting.front().map_or(0, |oldest| oldest.since_ns),
         }
     }
 }

@@ -239,6 +239,7 @@ impl ServerView for View<'_> {
             warm_instances: server.pool.waiting() as u64,
             budget_bytes: server.pool.limits().budget_bytes,
             budget_used_bytes: server.pool.held_bytes(),
+            policy: server.policy.to_string(),
             deployments_in_progress: server.deployments.len() as u64,
             damaged_functions: server.store.damaged().len() as u64,
         }

@@ -33,7 +33,7 @@ pub(super) enum Job {
 pub(super) enum Done {
     Checked {
         service: Key,
-        result: Result<Checked, CheckError>,
+        result: Result<Box<Checked>, CheckError>,
     },
     Prefetched {
         service: Key,
@@ -144,11 +144,11 @@ fn work(queue: &Mutex<Receiver<Job>>, results: &Sender<Done>, waker: &Waker) {
     }
 }
 
-fn check(files: &VersionFiles) -> Result<Checked, CheckError> {
+fn check(files: &VersionFiles) -> Result<Box<Checked>, CheckError> {
     let artifact = CheckedArtifact::check(files.artifact()?)?;
     let note = std::fs::read(files.working_set_path()).unwrap_or_default();
-    let (image, _) = CheckedImage::check_noted(files.image()?, &note)?;
-    Ok(Checked { artifact, image })
+    let (image, _) = CheckedImage::check_noted(files.image()?, files.base()?, &note)?;
+    Ok(Box::new(Checked { artifact, image }))
 }
 
 /// Replaces a note. One that is lost in a power failure is made again, so nothing is synced.

@@ -72,8 +72,11 @@ impl Server {
         let recorded = loaded.is_to_be_recorded();
         let (image, limits) = (loaded.image.clone(), loaded.limits);
         let start = StartKind::Cold;
+        let began_ns = self.epoch.elapsed().as_nanos() as u64;
         match self.restore(&image, limits, recorded) {
             Ok(mut instance) => {
+                let restore_ns = self.epoch.elapsed().as_nanos() as u64 - began_ns;
+                self.pool.restored(pool_id, restore_ns);
                 instance.replace_data(context);
                 (Ok((instance, entry)), start)
             }

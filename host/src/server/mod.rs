@@ -42,7 +42,7 @@ use crate::interface;
 use crate::log::{Format, Level, Log, RequestIds};
 use crate::metrics::Metrics;
 use crate::options::{LogFormat, ServeOptions};
-use crate::pool::{Limits, Pool, Predictive, PredictiveOptions};
+use crate::pool::{Chosen, Limits, PolicyOptions, Pool};
 use crate::scheduler::{RunQueue, Timers};
 use crate::store::Store;
 use calls::Invocation;
@@ -63,6 +63,8 @@ use std::time::{Duration, Instant, SystemTime};
 const INSTANCES_MAX: usize = 30_000;
 /// Slots that warm instances leave to those that start cold.
 const INSTANCES_RESERVED: usize = 1_000;
+/// The most warm instances there may be, whatever the budget.
+pub const WARM_INSTANCES_MAX: usize = INSTANCES_MAX - INSTANCES_RESERVED;
 /// Clients connected at a time, if the limit on open files allows as many.
 const CONNECTIONS_MAX: usize = 20_000;
 /// Of the files a process may open, clients may hold one part in so many.
@@ -73,6 +75,8 @@ const BUDGET_PART: u64 = 4;
 const EVENTS_MAX: usize = 1_024;
 /// How often clients are looked over for slow ones, and the pool for instances it may no longer keep.
 const SWEEP: Duration = Duration::from_secs(1);
+/// How long the loop may sleep though the pool's policy has something due: nothing there is urgent to the millisecond.
+const HOUSE_PAUSE: Duration = Duration::from_millis(50);
 /// A turn of the loop that runs longer is mentioned in the log: everybody waited for it.
 const TURN_LONG: Duration = Duration::from_millis(10);
 
@@ -174,6 +178,7 @@ pub struct Server {
     invocations: Arena<Invocation>,
     run_queue: RunQueue<Key>,
     timers: Timers<Due>,
+    policy: PolicyOptions,
     pool: Pool<Instance>,
     /// Instances to be reset.
     used: Vec<Used>,
@@ -241,10 +246,10 @@ impl Server {
         };
         let engine = Engine::new(&engine_options).map_err(ServeError::Engine)?;
         let files_max = files_max();
-        let functions_open_max = services::functions_open_max(&engine, files_max);
+        let open_limits = services::OpenLimits::new(&engine, files_max);
         let pool_limits = Limits {
             budget_bytes: options.budget_bytes.unwrap_or_else(default_budget_bytes),
-            instances_max: INSTANCES_MAX - INSTANCES_RESERVED,
+            instances_max: WARM_INSTANCES_MAX,
         };
         let unix = unix_time();
         log.set_time(unix.as_millis() as u64);
@@ -270,11 +275,12 @@ impl Server {
             shared: Shared::new(timeouts, unix.as_secs()),
             engine,
             imports: interface::imports(),
-            services: Services::new(functions_open_max),
+            services: Services::new(open_limits),
             invocations: Arena::default(),
             run_queue: RunQueue::default(),
             timers: Timers::default(),
-            pool: Pool::new(pool_limits, Predictive::new(PredictiveOptions::default())),
+            policy: options.policy,
+            pool: Pool::new(pool_limits, Chosen::new(&options.policy)),
             used: Vec::new(),
             given_up: Vec::new(),
             housework: false,
@@ -392,6 +398,10 @@ impl Server {
         }
         if let Some(ends_ns) = self.drain_ends_ns {
             at_most(ends_ns);
+        }
+        // Instances are given up and made ahead to the policy's timetable, several at a time.
+        if let Some(next_ns) = self.pool.next_ns() {
+            at_most(next_ns.max(self.now_ns + HOUSE_PAUSE.as_nanos() as u64));
         }
         if let Some(deadline) = self.deployments.next_deadline() {
             at_most(deadline.saturating_duration_since(self.epoch).as_nanos() as u64);

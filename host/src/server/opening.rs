@@ -20,7 +20,9 @@ use crate::arena::Key;
 use crate::log::Level;
 use crate::pool::FunctionId;
 use crate::store::{Kind, Version};
-use dormouse::{Engine, Image, Imports, Instance, Limits, Module};
+use dormouse::{
+    CheckedArtifact, CheckedImage, Engine, Image, Imports, Instance, Limits, Linked, Module,
+};
 
 /// How long an image that was seen in memory is taken to be there: the kernel lets go of what was not used for long.
 const SEEN_NS: u64 = 1_000_000_000;
@@ -98,13 +100,19 @@ impl Server {
         }
     }
 
-    fn on_checked(&mut self, key: Key, result: Result<Checked, CheckError>) {
+    fn on_checked(&mut self, key: Key, result: Result<Box<Checked>, CheckError>) {
         let Some(service) = self.services.get(key) else {
             return;
         };
         let version = service.version.clone();
-        let opened = result
-            .and_then(|checked| open(&self.engine, &self.imports, &version, checked, self.now_ns));
+        let opened = result.and_then(|checked| {
+            let linked = self.services.linked(checked.artifact.checksum());
+            let linked = match linked {
+                Some(linked) => linked.clone(),
+                None => load(&self.engine, &self.imports, &checked.artifact)?,
+            };
+            open(&linked, &version, checked.image, self.now_ns)
+        });
         match opened {
             Ok(loaded) => {
                 self.services.set_code(key, Code::Loaded(loaded));
@@ -207,18 +215,24 @@ impl Server {
     }
 }
 
-fn open(
+fn load(
     engine: &Engine,
     imports: &Imports,
+    artifact: &CheckedArtifact,
+) -> Result<Linked, CheckError> {
+    let module = Module::load_checked(engine, artifact)?;
+    module
+        .link(imports)
+        .map_err(|error| CheckError::Failed(error.to_string()))
+}
+
+fn open(
+    linked: &Linked,
     version: &Version,
-    checked: Checked,
+    image: CheckedImage,
     now_ns: u64,
 ) -> Result<Loaded, CheckError> {
-    let module = Module::load_checked(engine, &checked.artifact)?;
-    let linked = module
-        .link(imports)
-        .map_err(|error| CheckError::Failed(error.to_string()))?;
-    let image = Image::open_checked(&linked, checked.image)?;
+    let image = Image::open_checked(linked, image)?;
     let export = match version.kind {
         Kind::Command => "_start",
         Kind::Reactor => "handle",

@@ -4,8 +4,8 @@
 //! invocation, so that a server starts at once however many functions there are. A function that is deployed again gets
 //! another service; the old one ends with its last invocation.
 //!
-//! An open function takes a descriptor and a few mappings, of which a process has only so many: at most
-//! [`functions_open_max`] are open, and the one whose last call is longest ago goes back to sleep for the next.
+//! An open function takes a descriptor or two and a few mappings, of which a process has only so many: when those that are open
+//! take more than [`OpenLimits`] says, the one whose last call is longest ago goes back to sleep.
 //! Invariant: `opened` has exactly the services whose code is loaded, by the index of their keys.
 
 use super::Server;
@@ -16,8 +16,9 @@ use crate::pool::FunctionId;
 use crate::pool::recency::Recency;
 use crate::scheduler::Admission;
 use crate::store::{Kind, Version};
-use dormouse::{Callable, Engine, Image, Limits};
+use dormouse::{Callable, Engine, Image, Limits, Linked};
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::rc::Rc;
 
 /// A function in one version.
@@ -78,10 +79,21 @@ const RECORD_EVERY: u32 = 256;
 /// Busy functions that are passed over in the search for one that can go to sleep.
 const BUSY_PASSED_MAX: usize = 64;
 
-/// How many functions may be open at a time, in a process that may open so many files.
-pub(super) fn functions_open_max(engine: &Engine, files_max: u64) -> usize {
-    let by_files = usize::try_from(files_max / FILES_PART).unwrap_or(usize::MAX);
-    engine.images_max().min(by_files).max(1)
+/// What all open functions may take together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct OpenLimits {
+    pub mappings: usize,
+    pub files: usize,
+}
+
+impl OpenLimits {
+    /// In a process that may open so many files.
+    pub fn new(engine: &Engine, files_max: u64) -> OpenLimits {
+        OpenLimits {
+            mappings: engine.image_mappings_max(),
+            files: usize::try_from(files_max / FILES_PART).unwrap_or(usize::MAX),
+        }
+    }
 }
 
 /// All services.
@@ -91,7 +103,11 @@ pub(super) struct Services {
     by_pool_id: HashMap<FunctionId, Key>,
     opened: Recency,
     open: usize,
-    open_max: usize,
+    /// What they take.
+    taken: OpenLimits,
+    limits: OpenLimits,
+    /// The code of open services, by its checksum, with how many have it: versions of one module share it.
+    linked: HashMap<[u8; 32], (Linked, usize)>,
 }
 
 impl Service {
@@ -110,15 +126,25 @@ impl Service {
     }
 }
 
+/// What tells the code of a service from others'.
+fn checksum(loaded: &Loaded) -> [u8; 32] {
+    loaded.image.linked().module().checksum()
+}
+
 impl Services {
-    pub fn new(open_max: usize) -> Services {
+    pub fn new(limits: OpenLimits) -> Services {
         Services {
             services: Arena::default(),
             by_name: HashMap::new(),
             by_pool_id: HashMap::new(),
             opened: Recency::default(),
             open: 0,
-            open_max,
+            taken: OpenLimits {
+                mappings: 0,
+                files: 0,
+            },
+            limits,
+            linked: HashMap::new(),
         }
     }
 
@@ -158,20 +184,32 @@ impl Services {
         let Some(service) = self.services.get_mut(key) else {
             return;
         };
-        let was_open = service.loaded().is_some();
-        service.code = code;
-        let is_open = service.loaded().is_some();
-        match (was_open, is_open) {
-            (false, true) => {
-                self.open += 1;
-                self.opened.touch(key.index() as u32);
+        let old = std::mem::replace(&mut service.code, code);
+        if let Code::Loaded(old) = old {
+            self.open -= 1;
+            self.taken.mappings -= old.image.mappings();
+            self.taken.files -= old.image.files();
+            self.opened.remove(key.index() as u32);
+            if let Entry::Occupied(mut entry) = self.linked.entry(checksum(&old)) {
+                entry.get_mut().1 -= 1;
+                if entry.get().1 == 0 {
+                    entry.remove();
+                }
             }
-            (true, false) => {
-                self.open -= 1;
-                self.opened.remove(key.index() as u32);
-            }
-            _ => {}
         }
+        if let Some(new) = self.services.get(key).and_then(Service::loaded) {
+            self.open += 1;
+            self.taken.mappings += new.image.mappings();
+            self.taken.files += new.image.files();
+            self.opened.touch(key.index() as u32);
+            let shared = || (new.image.linked().clone(), 0);
+            self.linked.entry(checksum(new)).or_insert_with(shared).1 += 1;
+        }
+    }
+
+    /// The code of an open service that has this checksum.
+    pub fn linked(&self, checksum: [u8; 32]) -> Option<&Linked> {
+        self.linked.get(&checksum).map(|(linked, _)| linked)
     }
 
     /// A call of an open service begins.
@@ -186,7 +224,10 @@ impl Services {
 
     /// An open service beyond those that may be: the one without invocations whose last call is longest ago.
     pub fn beyond(&mut self) -> Option<Key> {
-        if self.open <= self.open_max {
+        let within =
+            self.taken.mappings <= self.limits.mappings && self.taken.files <= self.limits.files;
+        // One there must be, and the limits may be very low.
+        if within || self.open <= 1 {
             return None;
         }
         for _ in 0..BUSY_PASSED_MAX {

@@ -115,6 +115,7 @@ fn move_in(
         disk.sync_dir(path)
             .map_err(StoreError::io("cannot write to disk", path))
     };
+    // A base was synced as the image of another version.
     for file in [MODULE_FILE, ARTIFACT_FILE, IMAGE_FILE] {
         let path = staged.join(file);
         disk.sync_file(&path)

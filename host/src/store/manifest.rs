@@ -24,6 +24,9 @@ pub struct Version {
     pub name: FunctionName,
     /// Follows from the module and the configuration alone: the same deployment has the same id everywhere.
     pub id: String,
+    /// Names the module as it was sent, whatever the configuration; empty if it was deployed before there were such ids.
+    #[serde(default)]
+    pub module_id: String,
     /// Counts how often this machine has compiled the version again, for another compiler or processor.
     pub build: u32,
     pub kind: Kind,
@@ -53,6 +56,7 @@ impl Version {
 
 /// Bytes of a version id, written as twice as many hexadecimal digits.
 const VERSION_ID_BYTES: usize = 8;
+const MODULE_ID_BYTES: usize = 16;
 
 /// The id of a version: a hash of the module as it was sent and of the configuration.
 ///
@@ -64,6 +68,11 @@ pub fn version_id(module: &[u8], config: &FunctionConfig) -> String {
     hasher.update(module);
     hasher.update(&serde_json::to_vec(config).expect("a configuration is plain data"));
     hex(&hasher.finalize().as_bytes()[..VERSION_ID_BYTES])
+}
+
+/// The id of a module as it was sent. Versions with the same share what they have in common.
+pub fn module_id(module: &[u8]) -> String {
+    hex(&blake3::hash(module).as_bytes()[..MODULE_ID_BYTES])
 }
 
 fn hex(bytes: &[u8]) -> String {
@@ -172,6 +181,7 @@ pub(super) mod tests {
         Version {
             name: name.parse().unwrap(),
             id: version_id(module, &config),
+            module_id: module_id(module),
             build: 0,
             kind: Kind::Command,
             config,

@@ -22,15 +22,15 @@ pub use crate::interface::Kind;
 pub use config::{FunctionConfig, MEMORY_BYTES_MAX, SETTINGS, STACK_BYTES_MAX, TABLE_ELEMENTS_MAX};
 pub use disk::{Disk, OsDisk};
 pub use error::StoreError;
-pub use manifest::{Function, VERSIONS_KEPT, Version, version_id};
+pub use manifest::{Function, VERSIONS_KEPT, Version, module_id, version_id};
 pub use name::{FunctionName, InvalidName, NAME_BYTES_MAX};
-pub use paths::{ARTIFACT_FILE, IMAGE_FILE, MODULE_FILE, Paths, WORKING_SET_FILE};
+pub use paths::{ARTIFACT_FILE, BASE_FILE, IMAGE_FILE, MODULE_FILE, Paths, WORKING_SET_FILE};
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File, TryLockError};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
-use std::{env, thread};
+use std::{env, io, thread};
 
 /// How long opening waits for the lock: the workers of a server that was just killed hold it until they are dead too.
 const LOCK_ATTEMPTS: u32 = 20;
@@ -41,6 +41,8 @@ pub struct Store {
     paths: Paths,
     disk: Box<dyn Disk>,
     functions: BTreeMap<FunctionName, Function>,
+    /// Which functions have versions of a module, by its id.
+    modules: BTreeSet<(String, String)>,
     damaged: BTreeMap<FunctionName, StoreError>,
     lock: File,
 }
@@ -72,6 +74,7 @@ impl Store {
             paths,
             disk,
             functions: BTreeMap::new(),
+            modules: BTreeSet::new(),
             damaged: BTreeMap::new(),
             lock,
         };
@@ -131,10 +134,19 @@ impl Store {
 
     /// Reads again what is on disk of this function, after a worker has changed it.
     pub fn reload(&mut self, name: &FunctionName) {
-        self.functions.remove(name);
+        let modules = |function: &Function| {
+            let versions = function.versions().iter();
+            versions
+                .map(|version| (version.module_id.clone(), name.to_string()))
+                .collect::<Vec<_>>()
+        };
+        for known in self.functions.remove(name).iter().flat_map(modules) {
+            self.modules.remove(&known);
+        }
         self.damaged.remove(name);
         match change::read(&self.paths, name) {
             Ok(function) => {
+                self.modules.extend(modules(&function));
                 self.functions.insert(name.clone(), function);
             }
             Err(StoreError::NoFunction { .. }) => {}
@@ -142,6 +154,26 @@ impl Store {
                 self.damaged.insert(name.clone(), error);
             }
         }
+    }
+
+    /// Another version of a module, from this compiler.
+    pub fn sibling(
+        &self,
+        module_id: &str,
+        compiler: &str,
+        is_itself: impl Fn(&Version) -> bool,
+    ) -> Option<&Version> {
+        let first = (module_id.to_owned(), String::new());
+        self.modules
+            .range(first..)
+            .take_while(|(id, _)| id == module_id && !id.is_empty())
+            .filter_map(|(_, name)| self.functions.get(name.as_str()))
+            .flat_map(Function::versions)
+            .find(|version| {
+                version.module_id == module_id
+                    && version.compiler == compiler
+                    && !is_itself(version)
+            })
     }
 
     /// The files of a version that serve requests.
@@ -196,6 +228,16 @@ impl VersionFiles {
 
     pub fn image(&self) -> Result<File, StoreError> {
         self.open(IMAGE_FILE)
+    }
+
+    /// The image that [`image`](Self::image) has the differences from; none when that one is whole.
+    pub fn base(&self) -> Result<Option<File>, StoreError> {
+        let path = self.directory.join(BASE_FILE);
+        match File::open(&path) {
+            Ok(file) => Ok(Some(file)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(StoreError::io("cannot open", &path)(error)),
+        }
     }
 
     /// The note on what calls need of the image; there may be none.

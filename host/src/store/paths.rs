@@ -4,7 +4,8 @@
 //!   DATA/
 //!     lock                      held by the server, and by its compile workers until they end
 //!     functions/NAME.manifest   one function: its versions, the current one first; replaced by rename
-//!     versions/NAME/ID/         module.wasm, artifact, image: never changed once they are here;
+//!     versions/NAME/ID/         module.wasm, artifact, image, and base if the image has what differs from another alone:
+//!                               never changed once they are here, and the same file for versions of the same module;
 //!                               working-set: a note on the image, replaced as calls change, and not missed when lost
 //!     staging/                  what is being written or deleted; emptied at start
 //! ```
@@ -19,6 +20,7 @@ use std::path::{Path, PathBuf};
 pub const MODULE_FILE: &str = "module.wasm";
 pub const ARTIFACT_FILE: &str = "artifact";
 pub const IMAGE_FILE: &str = "image";
+pub const BASE_FILE: &str = "base";
 pub const WORKING_SET_FILE: &str = "working-set";
 
 const MANIFEST_SUFFIX: &str = ".manifest";
