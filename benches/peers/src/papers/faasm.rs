@@ -27,6 +27,9 @@ const CONNECTIONS: usize = 64;
 /// A rate is sustained when all requests are answered and half of them within this time.
 const SUSTAINED_US: f64 = 1000.0;
 
+/// The part of what comes that is answered meanwhile, at least, by what keeps up.
+const KEEPS_UP: f64 = 0.95;
+
 /// Memory of the machines that capacities are for: the paper's hosts had as much.
 const HOST_BYTES: f64 = (16u64 << 30) as f64;
 
@@ -179,15 +182,15 @@ impl Starter {
         let (median, most) = (served.latencies.median(), served.latencies.at(99.0));
         let done = served.done_per_second;
         table.measured(&self.name, &[rate, done, median, most]);
-        let sustained = !served.saturated && median <= limit_us;
-        if sustained {
+        let keeps_up = !served.saturated && done >= rate * KEEPS_UP;
+        if keeps_up && median <= limit_us {
             self.sustained = Some(rate);
         }
         if median.is_finite() {
             self.series[0].points.push((rate, median / 1000.0));
             self.series[1].points.push((rate, most / 1000.0));
         }
-        !served.saturated && done >= rate * 0.9
+        keeps_up
     }
 }
 
