@@ -104,7 +104,9 @@ struct Machine {
 fn record_bytes() -> Option<[u64; RECORDS.len()]> {
     let text = fs::read_to_string("/proc/slabinfo").ok()?;
     let bytes = RECORDS.map(|name| {
-        let line = text.lines().find(|line| line.split(' ').next() == Some(name))?;
+        let line = text
+            .lines()
+            .find(|line| line.split(' ').next() == Some(name))?;
         let mut numbers = line.split_whitespace().skip(1);
         let objects: u64 = numbers.next()?.parse().ok()?;
         let size: u64 = numbers.nth(1)?.parse().ok()?;
