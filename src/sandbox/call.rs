@@ -56,7 +56,10 @@ impl Instance {
             "a word for a reference is null, if its type allows, or one that the module gave out"
         );
         let stacks = inner.engine().shared.stacks.clone();
-        let stack = stacks.take()?;
+        let mut stack = stacks.take()?;
+        if inner.linked.module().info().layout.heap.is_some() {
+            stack.clear();
+        }
         let guest_bytes = inner.limits.stack_bytes.min(stacks.guest_bytes());
         let stack_base = corosensei::stack::Stack::base(&stack).get();
         inner.stack_limit = stack_base - guest_bytes;
