@@ -15,8 +15,9 @@
 use super::check;
 use super::error::CompileError;
 use super::info::ModuleInfo;
-use super::native::{FILLER, NO_WASM_OFFSET, TEXT_BYTES_MAX, Text};
+use super::native::NO_WASM_OFFSET;
 use super::parse::Module;
+use super::text::{FILLER, TEXT_BYTES_MAX, Text};
 use super::trap::TrapKind;
 use crate::layout::PAGE_BYTES;
 use std::fmt;
