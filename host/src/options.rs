@@ -1,8 +1,9 @@
-//! What the command line asks of the server, of `dormouse run` and of `dormouse bench`: plain data.
+//! What the command line asks of the server, of `dormouse run`, `bench` and `simulate`: plain data.
 //!
 //! It stands apart from the command line so that nothing depends upwards on `cli`.
 
 use crate::pool::PolicyOptions;
+use crate::simulate::trace::GeneratorOptions;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -61,6 +62,34 @@ pub struct BenchOptions {
     pub data: Vec<u8>,
     /// Calls measured for each figure.
     pub calls: u32,
+    /// A file of profiles to add this function's to.
+    pub record: Option<PathBuf>,
     /// JSON instead of a table.
     pub json: bool,
+}
+
+/// What `dormouse simulate` replays.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SimulateOptions {
+    /// The files of a trace, or none and [`generate`](Self::generate).
+    pub traces: Vec<PathBuf>,
+    pub generate: Option<GeneratorOptions>,
+    /// Where in the trace to begin, and how much of it to replay.
+    pub begin: Duration,
+    pub span: Option<Duration>,
+    /// So many times as fast: moments and run times are divided by it.
+    pub speed: f64,
+    pub policies: Vec<PolicyOptions>,
+    pub budgets: Vec<u64>,
+    /// Files of `dormouse bench --record`, or names of what is built in.
+    pub profiles: Vec<PathBuf>,
+    /// What instances hold comes from the trace, where it says.
+    pub trace_memory: bool,
+    pub seed: u64,
+    /// Write the trace to this file instead of replaying it.
+    pub write: Option<PathBuf>,
+    /// JSON instead of a table.
+    pub json: bool,
+    /// A file for pictures.
+    pub plot: Option<PathBuf>,
 }

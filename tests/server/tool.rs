@@ -129,6 +129,74 @@ fn bench_measures_a_function() {
 }
 
 #[test]
+fn simulate_takes_what_bench_recorded_and_a_trace_it_made() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = |name: &str| directory.path().join(name).to_str().unwrap().to_owned();
+    let (profiles, trace, plot) = (path("profiles.json"), path("trace.csv"), path("plot.svg"));
+    for name in ["hello", "nop"] {
+        let file = guests().join(name).with_extension("wasm");
+        let file = file.to_str().unwrap();
+        let output = dormouse(&["bench", file, "--calls", "5", "--record", &profiles]);
+        assert!(output.status.success(), "{output:?}");
+    }
+    let shape = "functions=20,rate=2,span=10m";
+    let output = dormouse(&["simulate", "--generate", shape, "--write", &trace]);
+    assert!(output.status.success(), "{output:?}");
+    let simulate = |more: &[&str]| {
+        let policies = [
+            "simulate",
+            "--policy",
+            "predicted,keepalive:1m",
+            "--for",
+            "5m",
+        ];
+        let output = dormouse(&[&policies, more].concat());
+        assert!(output.status.success(), "{output:?}");
+        output.stdout
+    };
+    let stdout = simulate(&[
+        "--trace",
+        &trace,
+        "--profile",
+        &profiles,
+        "--budget",
+        "1MiB,1GiB",
+        "--plot",
+        &plot,
+        "--json",
+    ]);
+    let report: serde_json::Value = serde_json::from_slice(&stdout).unwrap();
+    let names = report["profiles"].as_array().unwrap().iter();
+    let names: Vec<_> = names.map(|profile| profile["name"].clone()).collect();
+    assert_eq!(names, ["hello", "nop"]);
+    let runs = report["runs"].as_array().unwrap();
+    assert_eq!(runs.len(), 4);
+    assert_eq!(runs[1]["policy"], "predicted");
+    assert_eq!(runs[1]["budget_bytes"], 1 << 30);
+    assert_eq!(runs[3]["calls"], report["trace"]["calls"]);
+    assert!(
+        std::fs::read_to_string(&plot)
+            .unwrap()
+            .contains("keepalive:1m")
+    );
+    let table =
+        String::from_utf8(simulate(&["--trace", &trace, "--profile", "container"])).unwrap();
+    assert!(
+        table.contains("45.8 MiB") && table.contains("keepalive:1m"),
+        "{table}"
+    );
+    // What is wrong is told where it is.
+    std::fs::write(&trace, "app,func,end_timestamp,duration\na,f,x,1\n").unwrap();
+    let output = dormouse(&["simulate", "--trace", &trace]);
+    assert_eq!(output.status.code(), Some(1));
+    let message = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(
+        message.contains("line 2, column 3 (end_timestamp)"),
+        "{message}"
+    );
+}
+
+#[test]
 fn a_typo_gets_a_suggestion_and_exit_code_2() {
     for (arguments, words) in [
         (vec!["serv"], "serve"),
@@ -136,6 +204,8 @@ fn a_typo_gets_a_suggestion_and_exit_code_2() {
         (vec!["serve", "--budget", "lots"], "64MiB"),
         (vec!["serve", "--listen", "nowhere"], "--listen"),
         (vec!["serve", "--policy", "lru"], "greedy-dual"),
+        (vec!["simulate"], "--trace"),
+        (vec!["simulate", "--generate", "colour=red"], "functions"),
     ] {
         let output = dormouse(&arguments);
         assert_eq!(output.status.code(), Some(2), "{arguments:?}");

@@ -1,10 +1,11 @@
 //! Runs a function as the server would and takes the time.
 
-use super::report::{Quantiles, Report, microseconds};
+use super::report::Report;
 use super::scratch::Scratch;
 use crate::deploy::{Failure, initialise, kind_of, serving_limits};
 use crate::interface::{Context, Kind, OutputError, Request, RequestId, drive, imports};
 use crate::options::BenchOptions;
+use crate::profile::{Quantiles, microseconds};
 use crate::run::{RunError, load, with_progress};
 use crate::store::{FunctionConfig, STACK_BYTES_MAX};
 use dormouse::{
@@ -139,6 +140,7 @@ pub fn measure(options: &BenchOptions) -> Result<Report, BenchError> {
             memory_bytes: image.memory_bytes,
             response_status: warm.answer.status,
             response_body_bytes: warm.answer.body_bytes,
+            warm_start_us: Quantiles::of(warm.start),
             warm_call_us: Quantiles::of(warm.call),
             reset_us: Quantiles::of(warm.reset),
             restore_us: Quantiles::of(cold.restore),
@@ -178,6 +180,7 @@ struct Answer {
 }
 
 struct Warm {
+    start: Vec<Duration>,
     call: Vec<Duration>,
     reset: Vec<Duration>,
     written_pages: u64,
@@ -242,15 +245,19 @@ impl Function<'_> {
 
     fn warm(&self, image: &Image, calls: u32) -> Result<Warm, BenchError> {
         let mut instance = self.restore(image)?;
-        let (mut call, mut reset, mut written) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut start, mut call) = (Vec::new(), Vec::new());
+        let (mut reset, mut written) = (Vec::new(), Vec::new());
         let mut answer = None;
         for index in 0..WARM_UP_CALLS + calls {
-            let (call_time, answered) = self.call(&mut instance)?;
-            let context = self.context();
             let begin = Instant::now();
-            let report = instance.reset(context).map_err(BenchError::Reset)?;
+            instance.replace_data(self.context());
+            let start_time = begin.elapsed();
+            let (call_time, answered) = self.call(&mut instance)?;
+            let begin = Instant::now();
+            let report = instance.reset(Box::new(())).map_err(BenchError::Reset)?;
             let reset_time = begin.elapsed();
             if index >= WARM_UP_CALLS {
+                start.push(start_time);
                 call.push(call_time);
                 reset.push(reset_time);
                 written.push(report.pages_kept + report.pages_dropped);
@@ -260,6 +267,7 @@ impl Function<'_> {
         written.sort_unstable();
         let written_pages = written[written.len() / 2] as u64;
         Ok(Warm {
+            start,
             call,
             reset,
             written_pages,

@@ -9,9 +9,10 @@ mod report;
 mod scratch;
 
 pub use measure::BenchError;
-pub use report::{Quantiles, Report};
+pub use report::Report;
 
 use crate::options::BenchOptions;
+use crate::profile;
 use std::io::Write;
 use std::process::ExitCode;
 
@@ -24,6 +25,14 @@ pub fn bench(options: &BenchOptions) -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
+    if let Some(path) = &options.record {
+        let name = options.file.file_stem().unwrap_or_default();
+        let profile = report.profile(&name.to_string_lossy());
+        if let Err(error) = profile::record(path, profile) {
+            eprintln!("dormouse: {error}");
+            return ExitCode::FAILURE;
+        }
+    }
     let text = match options.json {
         true => report.to_json(),
         false => report.to_table(&options.file.display().to_string()),

@@ -1,39 +1,11 @@
 //! The figures of a function, for people and for machines.
 
 use crate::interface::Kind;
+use crate::profile::{Profile, Quantiles};
 use crate::units::{format_duration, format_size};
 use serde::Serialize;
 use std::fmt::Write;
 use std::time::Duration;
-
-/// What half, 95 and 99 of a hundred samples did not exceed, in microseconds.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
-pub struct Quantiles {
-    pub p50: f64,
-    pub p95: f64,
-    pub p99: f64,
-}
-
-impl Quantiles {
-    /// # Panics
-    /// When there are no samples.
-    pub fn of(mut samples: Vec<Duration>) -> Quantiles {
-        samples.sort_unstable();
-        let at = |hundredths: usize| {
-            let rank = (samples.len() * hundredths).div_ceil(100).max(1);
-            microseconds(samples[rank - 1])
-        };
-        Quantiles {
-            p50: at(50),
-            p95: at(95),
-            p99: at(99),
-        }
-    }
-}
-
-pub fn microseconds(duration: Duration) -> f64 {
-    duration.as_nanos() as f64 / 1000.0
-}
 
 /// Everything that was measured. Durations are in microseconds, sizes in bytes.
 #[derive(Clone, Debug, Serialize)]
@@ -53,7 +25,9 @@ pub struct Report {
     pub memory_bytes: u64,
     pub response_status: u16,
     pub response_body_bytes: u64,
-    /// A call in an instance that was reset.
+    /// Handing a request to an instance that was reset.
+    pub warm_start_us: Quantiles,
+    /// A call in it.
     pub warm_call_us: Quantiles,
     /// Putting the instance back after that.
     pub reset_us: Quantiles,
@@ -72,6 +46,19 @@ pub struct Report {
 }
 
 impl Report {
+    /// What a simulation needs of it.
+    pub fn profile(&self, name: &str) -> Profile {
+        Profile {
+            name: name.to_owned(),
+            restore_us: self.restore_us,
+            first_call_us: (self.cold_call_us.p50 - self.warm_call_us.p50).max(0.0),
+            warm_us: self.warm_start_us.p50,
+            run_us: self.warm_call_us,
+            held_bytes: self.idle_bytes,
+            image_bytes: self.image_bytes,
+        }
+    }
+
     pub fn to_json(&self) -> String {
         let mut text = serde_json::to_string_pretty(self).expect("numbers and names make JSON");
         text.push('\n');
@@ -125,6 +112,7 @@ impl Report {
             let [p50, p95, p99] = [quantiles.p50, quantiles.p95, quantiles.p99].map(time);
             writeln!(text, "  {name:<20}{p50:>10} {p95:>10} {p99:>10}")
         };
+        row("warm start", &self.warm_start_us)?;
         row("warm call", &self.warm_call_us)?;
         row("reset after it", &self.reset_us)?;
         row("cold: restore", &self.restore_us)?;
@@ -152,22 +140,4 @@ impl Report {
 
 fn time(microseconds: f64) -> String {
     format_duration(Duration::from_nanos((microseconds * 1000.0) as u64))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn quantiles_are_samples_that_so_many_do_not_exceed() {
-        let samples = |count: u64| (1..=count).rev().map(Duration::from_micros).collect();
-        let of = |count| {
-            let quantiles = Quantiles::of(samples(count));
-            [quantiles.p50, quantiles.p95, quantiles.p99]
-        };
-        assert_eq!(of(1), [1.0, 1.0, 1.0]);
-        assert_eq!(of(2), [1.0, 2.0, 2.0]);
-        assert_eq!(of(100), [50.0, 95.0, 99.0]);
-        assert_eq!(of(1000), [500.0, 950.0, 990.0]);
-    }
 }

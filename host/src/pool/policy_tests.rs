@@ -76,6 +76,38 @@ impl<P: Policy> Bench<P> {
 }
 
 #[test]
+fn predicted_has_one_ready_beside_those_that_run() {
+    let mut bench = Bench::new(u64::MAX, Chosen::new(&PolicyOptions::default()));
+    let id = bench.pool.register();
+    bench.start(id, 1, 0);
+    bench.keep_house(0);
+    assert_eq!(
+        bench.pool.waiting(),
+        0,
+        "a lone run of a new function says nothing"
+    );
+    bench.start(id, 1, 1);
+    bench.keep_house(1);
+    assert_eq!(bench.pool.waiting(), 1, "another may follow");
+    for now_ns in 2..20 {
+        assert!(bench.start(id, 1, now_ns).1, "the one made ahead");
+        bench.keep_house(now_ns);
+        assert_eq!(bench.pool.waiting(), 1);
+    }
+}
+
+#[test]
+fn predicted_lets_go_of_the_last_instance_after_a_day_without_a_call() {
+    let mut bench = Bench::new(u64::MAX, Chosen::new(&PolicyOptions::default()));
+    let id = bench.pool.register();
+    bench.call(id, 0);
+    bench.pass_to(24 * 60 * MINUTE - 1);
+    assert_eq!(bench.pool.waiting(), 1);
+    bench.pass_to(24 * 60 * MINUTE);
+    assert_eq!((bench.pool.waiting(), bench.pool.next_ns()), (0, None));
+}
+
+#[test]
 fn fixed_makes_what_is_missing_and_keeps_no_more() {
     let mut bench = Bench::new(u64::MAX, Chosen::new(&PolicyOptions::Fixed(2)));
     let id = bench.pool.register();

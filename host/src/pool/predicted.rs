@@ -27,9 +27,9 @@ impl Default for PredictiveOptions {
             // burst within a minute.
             window_ns: 10_000_000_000,
             headroom: 1,
-            // Of the functions of a public cloud that are called at all, most are called again within ten minutes
-            // (Shahrad et al., "Serverless in the Wild", USENIX ATC 2020); the budget trims earlier where memory is short.
-            headroom_ns: 600_000_000_000,
+            // A day, for calls follow the day, and an idle instance holds a few pages: the budget trims earlier where memory
+            // is short.
+            headroom_ns: 86_400_000_000_000,
         }
     }
 }
@@ -38,7 +38,8 @@ impl Default for PredictiveOptions {
 ///
 /// `lambda` is the rate of arrivals, `tau` the time that a run takes, `h` the headroom, which a function loses when it has
 /// not been used for long. Up to `k` instances may wait, whatever else of the function runs: one that exists costs nothing
-/// to keep. An instance is made ahead of need only while those that run and wait together are fewer than `k`.
+/// to keep. An instance is made ahead of need while those that run and wait together are fewer than `k`, or fewer than those
+/// that run, where several do, and `h`.
 #[derive(Debug)]
 pub struct Predictive {
     options: PredictiveOptions,
@@ -128,16 +129,28 @@ impl Predictive {
     }
 
     fn target_of(&self, function: &Function, now_ns: u64) -> u32 {
-        let in_use = now_ns < self.headroom_ends_ns(function);
-        let headroom = if in_use { self.options.headroom } else { 0 };
         function
             .predictor
             .demand(self.options.window_ns, now_ns)
-            .saturating_add(headroom)
+            .saturating_add(self.headroom(function, now_ns))
     }
 
+    fn headroom(&self, function: &Function, now_ns: u64) -> u32 {
+        match now_ns < self.headroom_ends_ns(function) {
+            true => self.options.headroom,
+            false => 0,
+        }
+    }
+
+    /// Whether an instance is to be made ahead. More may run than the average says: then one is ready beside those, too.
+    /// A lone run of a function that is called rarely says nothing of the kind.
     fn is_short(&self, function: &Function, now_ns: u64) -> bool {
-        function.waiting.saturating_add(function.running) < self.target_of(function, now_ns)
+        let beyond = match function.running {
+            0 | 1 => 0,
+            running => running.saturating_add(self.headroom(function, now_ns)),
+        };
+        let needed = self.target_of(function, now_ns).max(beyond);
+        function.waiting.saturating_add(function.running) < needed
     }
 }
 

@@ -25,6 +25,13 @@ pub struct FunctionId {
     generation: u32,
 }
 
+impl FunctionId {
+    /// The function's number: small, dense, and another's after the function was removed.
+    pub fn index(self) -> u32 {
+        self.index
+    }
+}
+
 /// The number of instances a function has.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Stock {

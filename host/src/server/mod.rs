@@ -63,6 +63,8 @@ use std::time::{Duration, Instant, SystemTime};
 const INSTANCES_MAX: usize = 30_000;
 /// Slots that warm instances leave to those that start cold.
 const INSTANCES_RESERVED: usize = 1_000;
+/// The most warm instances there may be, whatever the budget.
+pub const WARM_INSTANCES_MAX: usize = INSTANCES_MAX - INSTANCES_RESERVED;
 /// Clients connected at a time, if the limit on open files allows as many.
 const CONNECTIONS_MAX: usize = 20_000;
 /// Of the files a process may open, clients may hold one part in so many.
@@ -247,7 +249,7 @@ impl Server {
         let open_limits = services::OpenLimits::new(&engine, files_max);
         let pool_limits = Limits {
             budget_bytes: options.budget_bytes.unwrap_or_else(default_budget_bytes),
-            instances_max: INSTANCES_MAX - INSTANCES_RESERVED,
+            instances_max: WARM_INSTANCES_MAX,
         };
         let unix = unix_time();
         log.set_time(unix.as_millis() as u64);
