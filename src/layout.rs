@@ -28,7 +28,8 @@
 //!   after the other in the same 4 GiB, each in a share of its own ([`MemoryLayout`]), and every access of them is
 //!   checked against the memory's length. Nothing of a share beyond its memory's length is accessible either.
 //! * An instance of a module with objects has a *wide* slot, two slots in one. The second half is its object heap, at a
-//!   constant distance from the vmctx, so that linear memory is as it is without one:
+//!   constant distance from the vmctx, so that linear memory is as it is without one. (Instances of a store have one heap
+//!   together, elsewhere.)
 //!
 //! ```text
 //!   slot start   vmctx                                     vmctx + HEAP_START
@@ -113,8 +114,13 @@ pub mod header {
     pub const EXIT_FRAME: i32 = -48;
     /// Address of the functions that references refer to, in an instance of a store ([`super::StoreFunction`]).
     pub const FUNCTIONS: i32 = -56;
+    /// Address of the place for an exception on its way to a handler, in an instance of a store: the call's in progress, so that calls
+    /// that are suspended keep theirs ([`super::EXCEPTION_BYTES_MAX`]).
+    pub const EXCEPTION: i32 = -64;
+    /// Address of the object heap, in an instance of a store.
+    pub const HEAP: i32 = -72;
     /// Bytes of header words in use, counted down from the vmctx.
-    pub const BYTES: usize = 56;
+    pub const BYTES: usize = 72;
 }
 
 /// Functions of the sandbox that compiled code calls, other than imports.
@@ -231,6 +237,12 @@ pub const FREE_KIND: u32 = 0;
 /// Set in what an object's header says of its kind when it is an exception; the other bits are its tag's index.
 pub const EXCEPTION_KIND: u32 = 1 << 31;
 
+/// Set in what the header of an array of a linkable module says of its kind; the other bits are the store's id of its type.
+pub const ARRAY_KIND: u32 = 1 << 30;
+
+/// The most bytes an exception of a linkable module takes: as many values as a function has parameters at most, each of two words.
+pub const EXCEPTION_BYTES_MAX: u64 = OBJECT_HEADER_BYTES + 1000 * 16;
+
 /// Where an array has its length, a 32-bit number.
 pub const ARRAY_LENGTH_OFFSET: u64 = OBJECT_HEADER_BYTES;
 
@@ -308,7 +320,8 @@ pub struct MemoryLayout {
 pub struct ObjectRequest {
     /// Whether there are objects at all.
     pub heap: bool,
-    /// What the values of an exception take at most, in bytes; none when no exception can be thrown.
+    /// What the values of an exception take at most, in bytes; none when no exception can be thrown, or when exceptions on their way
+    /// have their place elsewhere.
     pub exception_bytes: Option<u32>,
     /// Elements of each segment whose values are kept.
     pub elements: Vec<Option<u32>>,
@@ -344,9 +357,10 @@ pub struct InstanceLayout {
     pub memories: Vec<MemoryLayout>,
     /// Of the values of each element segment that are made at instantiation, since they make objects, one word each.
     pub elements: Vec<Option<u32>>,
-    /// Of the objects, if the module has any.
+    /// Of the objects, if the module has any. Those of a linkable module are on its store's heap ([`header::HEAP`]).
     pub heap: Option<HeapLayout>,
-    /// Of the exception on its way to a handler, if the module can throw: a header and values as in an object.
+    /// Of the exception on its way to a handler, if the module can throw: a header and values as in an object. In a linkable module
+    /// it lies elsewhere ([`header::EXCEPTION`]).
     pub exception: Option<u32>,
     /// Of the link words, if the module is linkable.
     pub links: Option<LinkLayout>,

@@ -26,7 +26,7 @@ use std::time::Duration;
 /// What an instance may use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// Linear memory, all memories together, and the object heap.
+    /// Linear memory, all memories together, and the object heap; in a store, as much of its heap as the instance lengthened it by.
     pub memory_bytes: u64,
     /// Elements of each table.
     pub table_elements: u64,
@@ -68,6 +68,9 @@ pub(crate) struct Inner {
     pub yielder: *const FiberYielder,
     /// The lowest value that the stack pointer of the call in progress may take in guest code.
     pub stack_limit: usize,
+    /// Where the stack of the call in progress, while it is suspended, begins to hold what compiled code will use again: registers
+    /// first. 0 while there is none.
+    pub suspended_at: usize,
     pub preempt_pending: AtomicBool,
     pub resumed_at_ns: u64,
     pub cpu_ns: u64,
@@ -75,9 +78,10 @@ pub(crate) struct Inner {
     pub atomic_wait: Option<AtomicWait>,
     pub fault: Option<Fault>,
     pub place: Place,
-    peak_memory_bytes: u64,
+    pub(super) peak_memory_bytes: u64,
     pub refused: Option<Limit>,
-    pub collector: Collector,
+    /// Of its own object heap; a store has another.
+    pub(super) collector: Collector,
     /// A page could not be read from the image file, so others may be unreadable too.
     pub image_lost: bool,
 }
@@ -214,12 +218,13 @@ impl Inner {
         }
     }
 
-    /// Current length of all linear memories of its own and of the object heap together.
+    /// Current length of all linear memories of its own and of the object heap together; of a store's heap, what it lengthened.
     pub fn memory_bytes(&self) -> u64 {
         let regions = self.linked.module().shared.info.layout.regions().count();
-        (0..regions)
+        let own: u64 = (0..regions)
             .map(|memory| self.own_memory_length(memory))
-            .sum()
+            .sum();
+        own + self.links.as_ref().map_or(0, |links| links.heap_bytes)
     }
 
     pub fn own_memory_base(&self, memory: usize) -> *mut u8 {
@@ -427,6 +432,7 @@ impl Instance {
             values: Vec::new(),
             yielder: null(),
             stack_limit: 0,
+            suspended_at: 0,
             preempt_pending: AtomicBool::new(false),
             resumed_at_ns: 0,
             cpu_ns: 0,

@@ -25,6 +25,7 @@ mod signals;
 mod slots;
 mod stack;
 mod store;
+mod store_heap;
 mod store_types;
 mod trap;
 mod typed;

@@ -59,7 +59,7 @@ pub enum ImageError {
     NoBase,
     /// The instance is executing a call.
     InCall,
-    /// The instance is one of a store, and has made objects.
+    /// The instance is one of a store, and its globals or tables refer to objects, which are the store's.
     HasObjects,
     Io(io::Error),
 }
@@ -83,7 +83,10 @@ impl fmt::Display for ImageError {
             }
             ImageError::InCall => f.write_str("an instance cannot be frozen during a call"),
             ImageError::HasObjects => {
-                f.write_str("an instance of a store that has made objects cannot be frozen")
+                f.write_str(
+                    "an instance of a store cannot be frozen while its own globals, tables or element segments refer to objects: \
+                     set them to null first",
+                )
             }
             ImageError::Io(error) => write!(f, "the image file cannot be used: {error}"),
         }

@@ -8,7 +8,9 @@
 //! ```
 //!
 //! The link words are another matter of the store: the image keeps in their place how long the imported memories and tables were, and
-//! they are written when the imports are given anew. What is imported is not part of the image.
+//! they are written when the imports are given anew. What is imported is not part of the image. Nor are objects, which are on the
+//! store's heap, where other instances refer to them too: an instance whose own globals or tables refer to some cannot be frozen. Its
+//! tags are others after a restore, as those of any two instances are.
 
 use super::capture::ImageReport;
 use super::image::{Image, ImageError};
@@ -34,16 +36,16 @@ pub(super) struct LinkedState {
 
 impl LinkedState {
     /// `None` for an instance that is in no store.
-    pub fn of(inner: &Inner) -> Result<Option<LinkedState>, ImageError> {
+    pub fn of(inner: &mut Inner) -> Result<Option<LinkedState>, ImageError> {
         let Some(links) = inner.linked.module().info().layout.links else {
             return Ok(None);
         };
-        match inner.heap_length() {
-            0 => Ok(Some(LinkedState {
+        match inner.refers_to_objects() {
+            false => Ok(Some(LinkedState {
                 links,
                 state: Vec::new(),
             })),
-            _ => Err(ImageError::HasObjects),
+            true => Err(ImageError::HasObjects),
         }
     }
 
