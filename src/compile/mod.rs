@@ -16,6 +16,7 @@ pub mod info;
 mod native;
 mod parse;
 mod sites;
+mod text;
 mod translate;
 pub mod trap;
 mod type_section;

@@ -42,6 +42,16 @@ pub(super) const RUN_BYTES_MIN: u64 = 32;
 /// How many free runs are looked at for one that is long enough, before the heap grows instead.
 const RUNS_TRIED: usize = 32;
 
+/// How many are looked at between two looks at the time slice.
+const RUNS_PER_PART: usize = 1 << 14;
+
+/// A place in the list of free runs: one of them, 0 at the end, and that before it.
+#[derive(Clone, Copy)]
+struct FreeRun {
+    before: Option<u64>,
+    run: u64,
+}
+
 /// What is known of a heap, besides its length.
 #[derive(Clone, Copy)]
 pub(super) enum Word {
@@ -186,19 +196,20 @@ impl Inner {
         Some(next)
     }
 
-    /// Takes a free run of so many bytes at least off the list, looking at so many.
-    fn take_free_run(&mut self, bytes: u64, tried: usize) -> Option<(u64, u64)> {
+    /// Takes a free run of so many bytes at least off the list, looking at so many from a place in the list on, which goes on with them.
+    fn take_free_run(&mut self, bytes: u64, at: &mut FreeRun, tried: usize) -> Option<(u64, u64)> {
         let heap = self.heap();
-        let mut before = None;
-        let mut run = self.heap_word(Word::FirstFree);
         for _ in 0..tried {
+            let FreeRun { before, run } = *at;
             if run == 0 {
                 return None;
             }
             let (length, after) = (heap.bytes_at(run), heap.read(run + 8));
             if length < bytes {
-                before = Some(run);
-                run = after;
+                *at = FreeRun {
+                    before: Some(run),
+                    run: after,
+                };
                 continue;
             }
             let mut taken = bytes.max(RUN_BYTES_MAX).min(length);
@@ -358,8 +369,24 @@ unsafe fn begin_free_run(
     // SAFETY: the caller's promise. While the guest is suspended here, the run is a free one that is in no list: at most a collection
     // by another call makes it another's, and then it is not touched any more.
     unsafe {
-        let Some((run, taken)) = (*inner).take_free_run(bytes, tried) else {
-            return Some(false);
+        let mut at = FreeRun {
+            before: None,
+            run: (*inner).heap_word(Word::FirstFree),
+        };
+        let mut left = tried;
+        let (run, taken) = loop {
+            let part = left.min(RUNS_PER_PART);
+            if let Some(found) = (*inner).take_free_run(bytes, &mut at, part) {
+                break found;
+            }
+            left -= part;
+            if at.run == 0 || left == 0 {
+                return Some(false);
+            }
+            // The list is as it was when `pause` says so.
+            if patient && !pause(inner) {
+                return None;
+            }
         };
         (*inner).collector_mut().allocated(taken);
         let mut done = OBJECT_HEADER_BYTES;
