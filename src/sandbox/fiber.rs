@@ -94,8 +94,12 @@ impl Fiber {
 
 /// Suspends the fiber of a call that was begun in `inner`. Returns when it is resumed.
 ///
+/// Meanwhile another call may collect objects, and looks for references from the registers that are saved here on. So this has a frame of
+/// its own: whatever its caller holds, in registers or on the stack, is there or further out.
+///
 /// # Safety
 /// Called on the fiber of `inner`, the instance that the call was begun in, with no reference into `inner` live.
+#[inline(never)]
 pub unsafe fn suspend(inner: *mut Inner, suspension: Suspension) {
     let mut saved = [0u64; 6];
     // SAFETY: stores the registers that callees preserve; the yielder was noted by this fiber's first frame, which is still below us on
