@@ -437,6 +437,39 @@ fn restored_references_are_to_the_restored_instance_and_foreign_ones_stay_in_the
 }
 
 #[test]
+fn import_given_again_is_none_of_a_narrower_type() {
+    const TYPES: &str = r#"(type $number (func (result i32)))
+        (type $wide (sub (func (result funcref))))
+        (type $narrow (sub $wide (func (result (ref null $number)))))"#;
+    let mut linker = Linker::new();
+    let library = format!(
+        r#"(module {TYPES} (func $one (type $number) (i32.const 1)) (elem declare func $one)
+            (func (export "f") (type $narrow) (ref.func $one)))"#
+    );
+    linker.add("library", &library);
+    let keeper = linker.add(
+        "keeper",
+        &format!(
+            r#"(module {TYPES} (import "library" "f" (func $f (type $wide))) (elem declare func $f)
+                (global $kept (mut (ref null $narrow)) (ref.null $narrow))
+                (func (export "keep") (global.set $kept (ref.cast (ref $narrow) (ref.func $f))))
+                (func (export "use") (result i32) (call_ref $number (call_ref $narrow (global.get $kept)))))"#
+        ),
+    );
+    linker.call(keeper, "keep", &[]).unwrap();
+    assert_eq!(linker.one(keeper, "use", &[]), 1);
+    let image = freeze(&mut linker, keeper);
+    // One that answers functions of any type is what is imported, and not what was kept.
+    let library = format!(
+        r#"(module {TYPES} (func $other (param i64) (result f64) (f64.const 2)) (elem declare func $other)
+            (func (export "f") (type $wide) (ref.func $other)))"#
+    );
+    linker.add("library", &library);
+    let restored = restore(&mut linker, &image).unwrap();
+    assert_eq!(linker.one(restored, "use", &[]), 1);
+}
+
+#[test]
 fn limit_that_the_owner_of_a_memory_refuses_is_noted_for_the_caller() {
     let mut linker = Linker::new();
     let module = linkable(&linker.engine, r#"(module (memory (export "memory") 1))"#);

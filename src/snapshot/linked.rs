@@ -3,7 +3,7 @@
 //! A reference to a function says where the store keeps it, which is no matter of the instance alone. In an image it is
 //!
 //! ```text
-//!   function index | OWN << 32       a function of the instance's index space, imported ones included
+//!   function index | OWN << 32       a function of the instance's index space, imported ones of their import's type included
 //!   store index    | FOREIGN << 32   any other: good in the store it was captured in, which the image names, and nowhere else
 //! ```
 //!
@@ -54,7 +54,18 @@ impl LinkedState {
         self.state = state.to_vec();
         let links = inner.links.as_ref().expect("an instance of a store");
         let info = inner.linked.module().info();
-        let functions: HashMap<u64, u64> = links.references.iter().copied().zip(0..).collect();
+        // What is imported may be given by another function of the import's type then, and not of a narrower one that a place
+        // may ask for: a function of a narrower type is that very one.
+        let replaceable = |function: &u64| {
+            let function = *function as usize;
+            let ty = links.types[info.functions[function].type_index as usize];
+            function >= info.imported_functions as usize
+                || links.references[function] >> 32 == u64::from(ty)
+        };
+        let functions: HashMap<u64, u64> = (0..links.references.len() as u64)
+            .filter(replaceable)
+            .map(|function| (links.references[function as usize], function))
+            .collect();
         let mut foreign = false;
         for at in references(info, |at| self.word(at)) {
             let reference = self.word(at);

@@ -8,7 +8,7 @@ mod remote;
 mod serve;
 
 use crate::deploy::worker;
-use crate::options::{BenchOptions, LogFormat, Preopen, RunOptions, SimulateOptions};
+use crate::options::{BenchOptions, LiveOptions, LogFormat, Preopen, RunOptions, SimulateOptions};
 use crate::pool::PolicyOptions;
 use crate::simulate::trace::GeneratorOptions;
 use crate::units::{parse_duration, parse_size};
@@ -263,6 +263,11 @@ struct SimulateArguments {
     /// Draw cold starts over budget and memory over time
     #[arg(long, value_name = "FILE.svg")]
     plot: Option<PathBuf>,
+    /// Make the calls for real, against a server that answers here, and compare; policy and budget are the server's
+    #[arg(long, value_name = "URL", conflicts_with_all = ["write", "plot", "policy", "budget"])]
+    live: Option<String>,
+    #[command(flatten)]
+    admin: AdminArguments,
 }
 
 /// A speed.
@@ -373,6 +378,10 @@ fn simulate_options(arguments: SimulateArguments) -> SimulateOptions {
         write: arguments.write,
         json: arguments.json,
         plot: arguments.plot,
+        live: arguments.live.map(|url| LiveOptions {
+            url,
+            admin: arguments.admin.url,
+        }),
     }
 }
 
