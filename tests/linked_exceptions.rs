@@ -364,7 +364,7 @@ fn an_instance_with_more_values_to_throw_comes_while_a_call_is_suspended() {
     );
     let run = linker.store.function(waiting, "run").unwrap();
     linker.store.begin(waiting, run, &[]).unwrap();
-    assert_eq!(linker.store.resume(waiting), Progress::Blocked);
+    assert_eq!(linker.go_on(waiting), Progress::Blocked);
     let (types, values) = (
         "v128 ".repeat(1000),
         "(v128.const i64x2 -1 -1) ".repeat(1000),
@@ -376,7 +376,7 @@ fn an_instance_with_more_values_to_throw_comes_while_a_call_is_suspended() {
                 (func $throw {values} (throw $t)) (elem (i32.const 0) $throw))"#
         ),
     );
-    assert_eq!(linker.store.resume(waiting), Progress::Returned(vec![1]));
+    assert_eq!(linker.go_on(waiting), Progress::Returned(vec![1]));
 }
 
 #[test]

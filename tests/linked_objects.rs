@@ -124,14 +124,14 @@ fn what_suspended_calls_refer_to_is_kept_when_another_collects() {
     let hold = linker.store.function(users[0], "hold").unwrap();
     for (id, count) in [(users[0], 700), (users[1], 900)] {
         linker.store.begin(id, hold, &[count]).unwrap();
-        assert_eq!(linker.store.resume(id), Progress::Blocked);
+        assert_eq!(linker.go_on(id), Progress::Blocked);
     }
     for _ in 0..3 {
         linker.call(users[2], "storm", &[400_000]).unwrap();
     }
     for (id, count) in [(users[1], 900), (users[0], 700)] {
         let returned = Progress::Returned(vec![triangle(count)]);
-        assert_eq!(linker.store.resume(id), returned);
+        assert_eq!(linker.go_on(id), returned);
     }
 }
 

@@ -94,9 +94,11 @@ impl Fiber {
 
 /// Suspends the fiber of a call that was begun in `inner`. Returns when it is resumed.
 ///
+/// Meanwhile another call may collect objects, and looks for references from the registers that are saved here on. So this has a frame of
+/// its own: whatever its caller holds, in registers or on the stack, is there or further out.
+///
 /// # Safety
 /// Called on the fiber of `inner`, the instance that the call was begun in, with no reference into `inner` live.
-// Never inlined: a collection looks through the stack from `saved` outwards, and what the caller's frame spilled must lie there.
 #[inline(never)]
 pub unsafe fn suspend(inner: *mut Inner, suspension: Suspension) {
     let mut saved = [0u64; 6];

@@ -5,7 +5,7 @@
 use crate::support::{engine, image_file};
 use dormouse::compile::{CompileOptions, compile};
 use dormouse::{
-    Engine, Image, InstanceId, Limits, Module, Reason, RestoreError, Store, StoreError,
+    Engine, Image, InstanceId, Limits, Module, Progress, Reason, RestoreError, Store, StoreError,
     StoreImports, Trap,
 };
 
@@ -65,6 +65,16 @@ impl Linker {
 
     pub fn one(&mut self, id: InstanceId, name: &str, arguments: &[u64]) -> u64 {
         self.call(id, name, arguments).unwrap()[0]
+    }
+
+    /// Resumes a call until it waits or ends.
+    pub fn go_on(&mut self, id: InstanceId) -> Progress {
+        loop {
+            match self.store.resume(id) {
+                Progress::Preempted => {}
+                progress => return progress,
+            }
+        }
     }
 
     pub fn trap(&mut self, id: InstanceId, name: &str, arguments: &[u64]) -> Reason {
