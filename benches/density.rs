@@ -89,11 +89,31 @@ fn kernel_bytes(path: &str, name: &str) -> Result<u64> {
     Ok(kibibytes * 1024)
 }
 
+/// The kernel's records of mappings, by the names of their caches in slabinfo(5).
+const RECORDS: [&str; 4] = ["vm_area_struct", "maple_node", "anon_vma", "anon_vma_chain"];
+
 /// Memory of the whole machine.
 struct Machine {
     available: u64,
     page_tables: u64,
     slab: u64,
+    /// Bytes of each kind of [`RECORDS`] that are in use; nothing when this user may not know.
+    records: Option<[u64; RECORDS.len()]>,
+}
+
+fn record_bytes() -> Option<[u64; RECORDS.len()]> {
+    let text = fs::read_to_string("/proc/slabinfo").ok()?;
+    let bytes = RECORDS.map(|name| {
+        let line = text
+            .lines()
+            .find(|line| line.split(' ').next() == Some(name))?;
+        let mut numbers = line.split_whitespace().skip(1);
+        let objects: u64 = numbers.next()?.parse().ok()?;
+        let size: u64 = numbers.nth(1)?.parse().ok()?;
+        Some(objects * size)
+    });
+    // A kernel may keep a kind together with another of the same size.
+    Some(bytes.map(|bytes| bytes.unwrap_or(0)))
 }
 
 impl Machine {
@@ -103,6 +123,7 @@ impl Machine {
             available: field("MemAvailable:")?,
             page_tables: field("PageTables:")?,
             slab: field("SUnreclaim:")?,
+            records: record_bytes(),
         })
     }
 }
@@ -173,6 +194,11 @@ fn instances(count: usize, processes: usize) -> Result<()> {
         "    kernel structures      {:6}",
         each(now.slab.saturating_sub(before.slab))
     );
+    if let (Some(before), Some(now)) = (before.records, now.records) {
+        for ((name, now), before) in RECORDS.iter().zip(now).zip(before) {
+            println!("      {name:20} {:6}", each(now.saturating_sub(before)));
+        }
+    }
     println!(
         "    ours, on the heap      {:6}  (in private pages)",
         each(ours)

@@ -3,7 +3,7 @@
 use crate::idle::Scale;
 use crate::system::Stopwatch;
 use crate::worker::{Contender, Description, Kind};
-use crate::workload::{self, WORKLOADS, Workload};
+use crate::workload::{self, Set, Workload};
 use anyhow::{Context, Result, anyhow, ensure};
 use dormouse::compile::{CompileOptions, compile};
 use dormouse::{Callable, Engine, EngineOptions, Image, Imports, Instance, Limits, Linked, Module};
@@ -38,6 +38,12 @@ impl Ready {
             .function("run")
             .context("the module exports run")?;
         let mut instance = Instance::new(&linked, Limits::default(), Box::new(()))?;
+        if workload.filled {
+            let fill = linked.module().function("fill");
+            instance
+                .call(fill.context("the module exports fill")?, &[])
+                .map_err(|trap| anyhow!("the memory was not filled: {trap}"))?;
+        }
         let file = tempfile::tempfile()?;
         Image::capture(&mut instance, &file)?;
         let image = Image::open(&linked, &file)?;
@@ -76,13 +82,15 @@ impl Ready {
     }
 }
 
-pub fn contenders(preempted: bool) -> Result<Vec<Contender>> {
+pub fn contenders(preempted: bool, set: Set) -> Result<Vec<Contender>> {
     let engine = engine(preempted)?;
     let mut contenders = vec![loop_contender(&engine)?];
     if preempted {
-        for workload in WORKLOADS {
-            contenders.push(warm(&engine, workload)?);
-            contenders.push(cold(&engine, workload)?);
+        for workload in Workload::of(set) {
+            if !workload.filled {
+                contenders.push(warm(&engine, *workload)?);
+            }
+            contenders.push(cold(&engine, *workload)?);
         }
     }
     Ok(contenders)
@@ -116,10 +124,11 @@ fn warm(engine: &Engine, workload: Workload) -> Result<Contender> {
 
 /// An instance of each of two modules in turn is restored into the slot that the other left.
 fn cold(engine: &Engine, workload: Workload) -> Result<Contender> {
-    let ready = [
-        Ready::new(engine, workload, 0)?,
-        Ready::new(engine, workload, 1)?,
-    ];
+    // An image of up to a gigabyte follows itself: mapping it again is the same, and writing another one takes long.
+    let modules = if workload.filled { 1 } else { 2 };
+    let ready = (0..modules)
+        .map(|seed| Ready::new(engine, workload, seed))
+        .collect::<Result<Vec<_>>>()?;
     let run = move |operations| {
         let stopwatch = Stopwatch::start();
         for operation in 0..operations {

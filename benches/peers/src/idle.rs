@@ -44,12 +44,13 @@ impl Scale {
 
     pub fn weigh(&self, state: &str) -> Result<()> {
         let now = MemoryUse::of_this_process()?;
-        let (resident_bytes, page_table_bytes) = now.since(&self.before, self.instances);
+        let grown = now.since(&self.before, self.instances);
         let row = IdleRow {
             workload: self.workload.name.to_owned(),
             state: state.to_owned(),
-            resident_bytes,
-            page_table_bytes,
+            resident_bytes: grown.resident_bytes,
+            page_table_bytes: grown.page_table_bytes,
+            rss_bytes: grown.rss_bytes,
         };
         println!("{}", serde_json::to_string(&row)?);
         Ok(())

@@ -1,5 +1,6 @@
-//! Side-by-side measurements of Dormouse and its peers: `start` (the cost of a fresh instance), `http` (a served function)
-//! and `compute` (the speed of compiled code, of the compiler, and of starting a process).
+//! Side-by-side measurements of Dormouse and its peers: `start` (the cost of a fresh instance), `http` (a served function),
+//! `compute` (the speed of compiled code, of the compiler, and of starting a process) and `papers` (the tables of papers about
+//! such systems).
 //!
 //! Everything that is compared is measured in one run, on the same core, in turns, and compared by medians. Every peer
 //! lives in a process of its own, so that neither the signal handlers nor the memory of one are in the other's way.
@@ -11,6 +12,7 @@ mod compute;
 mod dormouse_peer;
 mod http;
 mod idle;
+mod papers;
 mod report;
 mod start;
 mod system;
@@ -35,6 +37,8 @@ enum Command {
     Http(http::Options),
     /// Programs natively, on Wasmtime and on Dormouse; compile time; the start of a process. Needs clang.
     Compute(compute::Options),
+    /// The tables of the papers, with their numbers, ours, and baselines measured here.
+    Papers(papers::Options),
     /// Compiles a module for the measuring process.
     #[command(hide = true)]
     ComputeCompile {
@@ -59,7 +63,10 @@ enum Command {
     },
     /// Runs batches for the measuring process.
     #[command(hide = true)]
-    Worker { peer: worker::Peer },
+    Worker {
+        peer: worker::Peer,
+        set: workload::Set,
+    },
     /// Holds idle instances and says what they take.
     #[command(hide = true)]
     Idle {
@@ -81,6 +88,7 @@ fn main() -> anyhow::Result<()> {
         Command::Start(options) => start::run(&options),
         Command::Http(options) => http::run(&options),
         Command::Compute(options) => compute::run(&options),
+        Command::Papers(options) => papers::run(&options),
         Command::ComputeCompile {
             peer,
             threads,
@@ -93,7 +101,7 @@ fn main() -> anyhow::Result<()> {
             argument,
         } => compute::execute(peer, &file, &argument),
         Command::ComputeStart { times, command } => compute::start(times, &command),
-        Command::Worker { peer } => worker::serve(peer),
+        Command::Worker { peer, set } => worker::serve(peer, set),
         Command::Idle {
             peer,
             workload,

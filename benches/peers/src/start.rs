@@ -2,6 +2,7 @@
 
 use crate::report::{self, Comparison, Idle, Spread, Timing};
 use crate::worker::{Kind, Peer, Worker};
+use crate::workload::Set;
 use crate::{idle, system};
 use anyhow::{Context, Result, ensure};
 use serde::Serialize;
@@ -76,27 +77,30 @@ pub fn run(options: &Options) -> Result<()> {
     let mut workers = options
         .peers
         .iter()
-        .map(|peer| Worker::start(*peer))
+        .map(|peer| Worker::start(*peer, Set::Start))
         .collect::<Result<Vec<_>>>()?;
-    let mut contests = contests(&workers, &options.only);
-    let mut comparisons = Vec::new();
-    for (number, contest) in contests.iter_mut().enumerate() {
-        progress(&format!(
-            "{}/{}: {}, {:?}",
-            number + 1,
-            14,
-            contest.workload,
-            contest.kind
-        ));
-        comparisons.push(measure(contest, &mut workers, options)?);
-    }
+    let comparisons = compare(
+        &mut workers,
+        &options.only,
+        options.rounds,
+        options.batch_ms,
+    )?;
     drop(workers);
     let mut idle = Vec::new();
     for peer in [Peer::Dormouse, Peer::Wasmtime] {
         if options.peers.contains(&peer) && options.instances > 0 {
             progress(&format!("idle memory of {}", peer.name()));
             for workload in 0..idle::HELD {
-                idle.extend(weigh(peer, workload, options.instances)?);
+                let rows = weigh(peer, workload, options.instances)?;
+                idle.extend(rows.into_iter().map(|row| Idle {
+                    peer: peer.name(),
+                    workload: row.workload,
+                    state: row.state,
+                    instances: options.instances,
+                    resident_bytes: row.resident_bytes,
+                    page_table_bytes: row.page_table_bytes,
+                    total_bytes: row.resident_bytes + row.page_table_bytes,
+                }));
             }
         }
     }
@@ -114,6 +118,28 @@ pub fn run(options: &Options) -> Result<()> {
     report::print_comparisons("A tight loop, per iteration", "ns", 1000.0, &loops);
     report::print_idle(&idle);
     Ok(())
+}
+
+/// Measures all that the workers have in common, in turns.
+pub fn compare(
+    workers: &mut [Worker],
+    only: &str,
+    rounds: usize,
+    batch_ms: f64,
+) -> Result<Vec<Comparison>> {
+    let mut contests = contests(workers, only);
+    let count = contests.len();
+    let mut comparisons = Vec::new();
+    for (number, contest) in contests.iter_mut().enumerate() {
+        progress(&format!(
+            "{}/{count}: {}, {:?}",
+            number + 1,
+            contest.workload,
+            contest.kind
+        ));
+        comparisons.push(measure(contest, workers, rounds, batch_ms)?);
+    }
+    Ok(comparisons)
 }
 
 fn contests(workers: &[Worker], only: &str) -> Vec<Contest> {
@@ -152,8 +178,13 @@ fn contests(workers: &[Worker], only: &str) -> Vec<Contest> {
     contests
 }
 
-fn measure(contest: &mut Contest, workers: &mut [Worker], options: &Options) -> Result<Comparison> {
-    let batch_ns = options.batch_ms * 1e6;
+fn measure(
+    contest: &mut Contest,
+    workers: &mut [Worker],
+    rounds: usize,
+    batch_ms: f64,
+) -> Result<Comparison> {
+    let batch_ns = batch_ms * 1e6;
     for entrant in contest.entrants.iter_mut().flatten() {
         // Quadruples until a batch is long enough to be scaled; that warms it up too.
         loop {
@@ -189,7 +220,7 @@ fn measure(contest: &mut Contest, workers: &mut [Worker], options: &Options) -> 
     for entrant in &mut chosen {
         entrant.samples_ns.clear();
     }
-    for round in 0..options.rounds {
+    for round in 0..rounds {
         // The order turns, so that nobody always follows the same one.
         for position in 0..chosen.len() {
             let turn = (position + round) % chosen.len();
@@ -215,7 +246,7 @@ fn measure(contest: &mut Contest, workers: &mut [Worker], options: &Options) -> 
 }
 
 /// Lets a process of its own hold idle instances, as its memory is measured whole.
-fn weigh(peer: Peer, workload: usize, instances: usize) -> Result<Vec<Idle>> {
+pub fn weigh(peer: Peer, workload: usize, instances: usize) -> Result<Vec<IdleRow>> {
     let output = Command::new(std::env::current_exe()?)
         .args([
             "idle",
@@ -233,19 +264,7 @@ fn weigh(peer: Peer, workload: usize, instances: usize) -> Result<Vec<Idle>> {
     let lines = String::from_utf8(output.stdout)?;
     lines
         .lines()
-        .map(|line| {
-            let row: IdleRow =
-                serde_json::from_str(line).context("the idle process said nonsense")?;
-            Ok(Idle {
-                peer: peer.name(),
-                workload: row.workload,
-                state: row.state,
-                instances,
-                resident_bytes: row.resident_bytes,
-                page_table_bytes: row.page_table_bytes,
-                total_bytes: row.resident_bytes + row.page_table_bytes,
-            })
-        })
+        .map(|line| serde_json::from_str(line).context("the idle process said nonsense"))
         .collect()
 }
 
@@ -256,6 +275,8 @@ pub struct IdleRow {
     pub state: String,
     pub resident_bytes: f64,
     pub page_table_bytes: f64,
+    /// With all of the pages that are shared (`Rss`).
+    pub rss_bytes: f64,
 }
 
 fn progress(what: &str) {

@@ -18,37 +18,54 @@ pub fn pin(core: usize) -> Result<()> {
     sched_setaffinity(None, &set).with_context(|| format!("cannot pin this process to core {core}"))
 }
 
-/// Memory of this process.
+/// Memory of a process.
 #[derive(Clone, Copy, Debug)]
 pub struct MemoryUse {
     /// Its proportional share of resident memory (`Pss`), and what is swapped out of it.
     pub resident_bytes: u64,
     /// Page tables (`VmPTE`).
     pub page_table_bytes: u64,
+    /// Resident memory with all that is shared (`Rss`).
+    pub rss_bytes: u64,
+}
+
+/// What was added to a process's memory, per instance.
+#[derive(Clone, Copy, Debug)]
+pub struct Growth {
+    pub resident_bytes: f64,
+    pub page_table_bytes: f64,
+    pub rss_bytes: f64,
 }
 
 impl MemoryUse {
     pub fn of_this_process() -> Result<MemoryUse> {
-        let rollup = "/proc/self/smaps_rollup";
-        let status = "/proc/self/status";
+        MemoryUse::of("self")
+    }
+
+    /// Of any process, by its id.
+    pub fn of(process: &str) -> Result<MemoryUse> {
+        let rollup = format!("/proc/{process}/smaps_rollup");
+        let status = format!("/proc/{process}/status");
         Ok(MemoryUse {
-            resident_bytes: field(rollup, "Pss:")? + field(rollup, "SwapPss:")?,
-            page_table_bytes: field(status, "VmPTE:")?,
+            resident_bytes: field(&rollup, "Pss:")? + field(&rollup, "SwapPss:")?,
+            page_table_bytes: field(&status, "VmPTE:")?,
+            rss_bytes: field(&rollup, "Rss:")?,
         })
     }
 
     /// What was added since, per instance.
-    pub fn since(&self, before: &MemoryUse, instances: usize) -> (f64, f64) {
+    pub fn since(&self, before: &MemoryUse, instances: usize) -> Growth {
         let each = |now: u64, then: u64| (now as f64 - then as f64) / instances as f64;
-        (
-            each(self.resident_bytes, before.resident_bytes),
-            each(self.page_table_bytes, before.page_table_bytes),
-        )
+        Growth {
+            resident_bytes: each(self.resident_bytes, before.resident_bytes),
+            page_table_bytes: each(self.page_table_bytes, before.page_table_bytes),
+            rss_bytes: each(self.rss_bytes, before.rss_bytes),
+        }
     }
 }
 
 /// A field of a file of lines such as `Pss:  12 kB`, in bytes.
-fn field(path: &str, name: &str) -> Result<u64> {
+pub fn field(path: &str, name: &str) -> Result<u64> {
     let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {path}"))?;
     let line = text.lines().find_map(|line| line.strip_prefix(name));
     let number = line.and_then(|rest| rest.trim().strip_suffix(" kB"));

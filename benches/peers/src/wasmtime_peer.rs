@@ -5,7 +5,7 @@
 use crate::idle::Scale;
 use crate::system::Stopwatch;
 use crate::worker::{Contender, Description, Kind};
-use crate::workload::{self, WORKLOADS, Workload};
+use crate::workload::{self, Set, Workload};
 use anyhow::{Result, ensure};
 use std::time::Duration;
 use wasmtime::{
@@ -143,9 +143,11 @@ impl Ready {
     }
 }
 
-pub fn contenders() -> Result<Vec<Contender>> {
+pub fn contenders(set: Set) -> Result<Vec<Contender>> {
     let mut contenders = vec![loop_contender(false)?];
-    for workload in WORKLOADS {
+    // Its images are what the module's data segments say.
+    let offered = Workload::of(set).iter().filter(|workload| !workload.filled);
+    for workload in offered.copied() {
         for setting in SETTINGS {
             for (kind, modules) in [(Kind::Warm, 1), (Kind::Cold, 2)] {
                 let engine = engine(setting, 1, workload.memory_bytes(), false)?;

@@ -3,6 +3,7 @@
 //! The measuring process writes `INDEX OPERATIONS` on a line and reads the nanoseconds they took. The first line that
 //! comes back lists what can be asked for, as JSON.
 
+use crate::workload::Set;
 use crate::{dormouse_peer, system, wasmtime_peer};
 use anyhow::{Context, Result, bail};
 use serde::{Deserialize, Serialize};
@@ -65,12 +66,12 @@ pub struct Contender {
 }
 
 /// The worker's side.
-pub fn serve(peer: Peer) -> Result<()> {
+pub fn serve(peer: Peer, set: Set) -> Result<()> {
     system::pin(system::MEASURED_CORE)?;
     let mut contenders = match peer {
-        Peer::Dormouse => dormouse_peer::contenders(true)?,
-        Peer::DormouseUnpreempted => dormouse_peer::contenders(false)?,
-        Peer::Wasmtime => wasmtime_peer::contenders()?,
+        Peer::Dormouse => dormouse_peer::contenders(true, set)?,
+        Peer::DormouseUnpreempted => dormouse_peer::contenders(false, set)?,
+        Peer::Wasmtime => wasmtime_peer::contenders(set)?,
         Peer::WasmtimeEpoch => wasmtime_peer::epoch_contenders()?,
     };
     let list: Vec<&Description> = contenders
@@ -103,9 +104,13 @@ pub struct Worker {
 }
 
 impl Worker {
-    pub fn start(peer: Peer) -> Result<Worker> {
+    pub fn start(peer: Peer, set: Set) -> Result<Worker> {
+        let set = match set {
+            Set::Start => "start",
+            Set::Restore => "restore",
+        };
         let mut child = Command::new(std::env::current_exe()?)
-            .args(["worker", &peer.name()])
+            .args(["worker", &peer.name(), set])
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()?;

@@ -10,7 +10,18 @@ pub struct Workload {
     pub data_bytes: u32,
     /// Hardware pages that a call writes a word of.
     pub written_pages: u32,
+    /// The part of the memory, from its start, over which they are spread evenly.
+    pub spread_bytes: u32,
     pub touch: Touch,
+    /// Whether the image has a byte that is not zero in each page of the memory, which is filled before it is captured.
+    pub filled: bool,
+}
+
+/// Which workloads a peer's process offers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Set {
+    Start,
+    Restore,
 }
 
 /// How a call first touches a page that it writes.
@@ -52,7 +63,52 @@ const fn workload(
         memory_pages,
         data_bytes,
         written_pages,
+        spread_bytes: memory_pages * WASM_PAGE_BYTES,
         touch,
+        filled: false,
+    }
+}
+
+/// What the cost of a restore is measured over: pages written, and the size of the memory.
+pub static RESTORED: [Workload; RESTORED_WRITTEN + 11] = [
+    written("1", 1),
+    written("2", 2),
+    written("4", 4),
+    written("8", 8),
+    written("16", 16),
+    written("32", 32),
+    written("64", 64),
+    written("128", 128),
+    written("256", 256),
+    written("512", 512),
+    written("1024", 1024),
+    sized("1 MiB", 1, false),
+    sized("4 MiB", 4, false),
+    sized("16 MiB", 16, false),
+    sized("64 MiB", 64, false),
+    sized("256 MiB", 256, false),
+    sized("1 GiB", 1024, false),
+    sized("1 MiB, filled", 1, true),
+    sized("16 MiB, filled", 16, true),
+    sized("64 MiB, filled", 64, true),
+    sized("256 MiB, filled", 256, true),
+    sized("1 GiB, filled", 1024, true),
+];
+
+/// How many of them, at the start, are about pages written.
+pub const RESTORED_WRITTEN: usize = 11;
+
+/// Pages that are written of an image of 4 MiB.
+const fn written(name: &'static str, pages: u32) -> Workload {
+    workload(name, 64, 4 << 20, pages, Touch::Write)
+}
+
+/// Four pages that are written of the first MiB of a memory of any size.
+const fn sized(name: &'static str, mebibytes: u32, filled: bool) -> Workload {
+    Workload {
+        spread_bytes: 1 << 20,
+        filled,
+        ..workload(name, mebibytes * 16, 64 << 10, 4, Touch::Write)
     }
 }
 
@@ -61,14 +117,22 @@ impl Workload {
         u64::from(self.memory_pages) * u64::from(WASM_PAGE_BYTES)
     }
 
-    /// The distance of the written pages: they are spread evenly over the memory.
+    /// The distance of the written pages.
     pub fn stride_bytes(&self) -> u32 {
-        self.memory_pages * WASM_PAGE_BYTES / self.written_pages.max(1)
+        self.spread_bytes / self.written_pages.max(1)
     }
 
     /// The parameters of `run`.
     pub fn arguments(&self) -> (i32, i32) {
         (self.written_pages as i32, self.stride_bytes() as i32)
+    }
+
+    /// The workloads of a set.
+    pub fn of(set: Set) -> &'static [Workload] {
+        match set {
+            Set::Start => &WORKLOADS,
+            Set::Restore => &RESTORED,
+        }
     }
 
     /// The module; those of different seeds differ in their data.
@@ -85,6 +149,11 @@ impl Workload {
             r#"(module
   (memory (export "memory") {pages})
   (data (i32.const 0) "{}")
+  (func (export "fill") (local $address i32)
+    (loop $next
+      (i32.store8 offset=4095 (local.get $address) (i32.const 1))
+      (local.set $address (i32.add (local.get $address) (i32.const 4096)))
+      (br_if $next (i32.lt_u (local.get $address) (i32.const {})))))
   (func (export "run") (param $pages i32) (param $stride i32) (result i32)
     (local $address i32) (local $word i32) (local $sum i32)
     (block $done
@@ -98,7 +167,8 @@ impl Workload {
         (local.set $pages (i32.sub (local.get $pages) (i32.const 1)))
         (br $next)))
     (local.get $sum)))"#,
-            letters(self.data_bytes, seed)
+            letters(self.data_bytes, seed),
+            self.memory_bytes()
         );
         wat::parse_str(text).expect("the generated module is valid")
     }

@@ -89,7 +89,14 @@ pub fn run(options: &Options) -> Result<()> {
         .map(|program| builder.build(program))
         .collect::<Result<Vec<_>>>()?;
     for (program, built) in wanted.iter().zip(&built) {
-        report.programs.push(run_program(program, built, options)?);
+        let row = run_program(
+            program,
+            built,
+            &options.peers,
+            options.rounds,
+            options.quick,
+        )?;
+        report.programs.push(row);
     }
     report.fill_in_means();
     if options.wants(COMPILE_TIME) {
@@ -163,24 +170,39 @@ fn compiled(peer: Peer, built: &Built) -> Result<PathBuf> {
     Ok(output)
 }
 
-fn run_program(program: &Program, built: &Built, options: &Options) -> Result<Row> {
-    let amount = if options.quick {
-        program.quick
-    } else {
-        program.amount
-    };
-    let files = options
-        .peers
+/// The times of some programs, natively, on Wasmtime and on Dormouse.
+pub fn rows(names: &[&str], rounds: usize, quick: bool) -> Result<Vec<Row>> {
+    let peers = [Peer::Native, Peer::Wasmtime, Peer::Dormouse];
+    let builder = Builder::new(&[])?;
+    let mut rows = Vec::new();
+    for name in names {
+        let program = PROGRAMS.iter().find(|program| program.name == *name);
+        let program = program.with_context(|| format!("there is no program {name}"))?;
+        let built = builder.build(program)?;
+        rows.push(run_program(program, &built, &peers, rounds, quick)?);
+    }
+    Ok(rows)
+}
+
+fn run_program(
+    program: &Program,
+    built: &Built,
+    peers: &[Peer],
+    rounds: usize,
+    quick: bool,
+) -> Result<Row> {
+    let amount = if quick { program.quick } else { program.amount };
+    let files = peers
         .iter()
         .map(|peer| compiled(*peer, built))
         .collect::<Result<Vec<_>>>()?;
     let mut samples = vec![Vec::new(); files.len()];
     let mut expected: Option<(Peer, String)> = None;
-    for round in 0..options.rounds {
+    for round in 0..rounds {
         // The order turns, so that nobody always follows the same one.
         for position in 0..files.len() {
             let turn = (position + round) % files.len();
-            let peer = options.peers[turn];
+            let peer = peers[turn];
             let printed = worker(
                 &[
                     "compute-execute".as_ref(),
@@ -209,7 +231,7 @@ fn run_program(program: &Program, built: &Built, options: &Options) -> Result<Ro
         }
     }
     let spreads = samples.into_iter().map(Spread::of);
-    let seconds = options.peers.iter().copied().zip(spreads).collect();
+    let seconds = peers.iter().copied().zip(spreads).collect();
     let row = Row::new(program.name, amount, seconds);
     eprintln!("{}: {:?}", program.name, row.ratios);
     Ok(row)

@@ -10,7 +10,7 @@ use crate::report::Spread;
 use crate::system;
 use anyhow::{Context, Result, bail, ensure};
 use serde::Serialize;
-use server::Server;
+pub use server::{Server, free_port};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -103,7 +103,7 @@ pub fn run(options: &Options) -> Result<()> {
 }
 
 fn start(kind: Kind, dormouse: &Path, guest: &Path, data: &Path) -> Result<Server> {
-    let port = server::free_port()?;
+    let port = free_port()?;
     let own = std::env::current_exe()?.into_os_string();
     match kind {
         Kind::Hyper => {
@@ -132,7 +132,7 @@ fn start(kind: Kind, dormouse: &Path, guest: &Path, data: &Path) -> Result<Serve
                 "{} does not exist: cargo build --release, or name the binary with --dormouse",
                 dormouse.display()
             );
-            let admin = server::free_port()?;
+            let admin = free_port()?;
             let arguments = vec![
                 "serve".into(),
                 "--listen".into(),
@@ -153,6 +153,20 @@ fn start(kind: Kind, dormouse: &Path, guest: &Path, data: &Path) -> Result<Serve
             )
         }
     }
+}
+
+/// hyper with an instance per request from Wasmtime's pooling allocator, for any guest.
+pub fn hyper_wasmtime(guest: &Path) -> Result<Server> {
+    let port = free_port()?;
+    let arguments = vec![
+        "serve-hyper".into(),
+        port.to_string().into(),
+        "--guest".into(),
+        guest.into(),
+    ];
+    let own = std::env::current_exe()?.into_os_string();
+    // Whether the answers are right is for those to see who know the guest.
+    Server::start("hyper + wasmtime", own, arguments, port, "/", "")
 }
 
 /// What one run of wrk found.

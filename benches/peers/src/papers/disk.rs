@@ -1,0 +1,433 @@
+//! A call whose image is on disk and not in memory: with the pages faulted in one by one, with the recorded working set read
+//! ahead, and warm (REAP: Ustiugov et al., "Benchmarking, Analysis, and Optimization of Serverless Function Snapshots", ASPLOS
+//! 2021; Spice: Holmes et al., "Taming Serverless Cold Starts Through OS Co-Design", 2025).
+//!
+//! The function reads runs of three pages, one in each part of its memory and in no order, and writes the first page of each:
+//! REAP found working sets of 8 to 99 MB in guests of 256 MB, in pieces of two or three pages. The page cache is rid of the
+//! image before every sample.
+
+use super::Setting;
+use super::load::{Client, Latencies, request};
+use super::server::Dormouse;
+use super::table::{Figure, Findings, Origin, Series, Table, Unit, axis, column};
+use crate::system;
+use anyhow::{Context, Result, anyhow, ensure};
+use dormouse::compile::{CompileOptions, compile};
+use dormouse::{Callable, Engine, EngineOptions, Image, Imports, Instance, Limits, Linked, Module};
+use nix::sys::resource::{UsageWho, getrusage};
+use rustix::fs::{Advice, fadvise};
+use std::fs::File;
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+const PAGE_BYTES: u64 = 4096;
+
+/// Pages of a run, and of the part of the memory in which it lies.
+const RUN_PAGES: u64 = 3;
+const PART_PAGES: u64 = 24;
+
+/// Runs of the functions: powers of two, since the order of visits is a permutation only then.
+const RUNS: [u64; 7] = [8, 64, 256, 512, 1024, 2048, 8192];
+const RUNS_QUICK: [u64; 2] = [8, 64];
+
+/// What is read at a time when as many bytes are read as a whole.
+const READ_BYTES: usize = 1 << 20;
+
+/// Time for what a server does after it has said that it listens.
+const SETTLED: Duration = Duration::from_millis(300);
+
+/// A function with a working set of so many runs.
+fn wasm(runs: u64) -> Result<Vec<u8>> {
+    let pages = runs * PART_PAGES;
+    let wasm_pages = (pages * PAGE_BYTES).div_ceil(65536);
+    let (mask, places) = (runs - 1, PART_PAGES - RUN_PAGES + 1);
+    let text = format!(
+        r#"(module
+  (memory (export "memory") {wasm_pages})
+  (func (export "dormouse_init") (local $page i32)
+    (loop $next
+      (i32.store offset=64 (i32.shl (local.get $page) (i32.const 12)) (i32.add (local.get $page) (i32.const 1)))
+      (local.set $page (i32.add (local.get $page) (i32.const 1)))
+      (br_if $next (i32.lt_u (local.get $page) (i32.const {pages})))))
+  (func $check (param $page i32)
+    (if (i32.ne (i32.load offset=64 (i32.shl (local.get $page) (i32.const 12)))
+                (i32.add (local.get $page) (i32.const 1)))
+      (then unreachable)))
+  (func (export "handle") (result i32) (local $run i32) (local $part i32) (local $page i32)
+    (loop $next
+      (local.set $part (i32.and (i32.mul (local.get $run) (i32.const 0x9E3779B1)) (i32.const {mask})))
+      (local.set $page
+        (i32.add
+          (i32.mul (local.get $part) (i32.const {PART_PAGES}))
+          (i32.rem_u (i32.mul (local.get $part) (i32.const 7)) (i32.const {places}))))
+      (call $check (local.get $page))
+      (call $check (i32.add (local.get $page) (i32.const 1)))
+      (call $check (i32.add (local.get $page) (i32.const 2)))
+      (i32.store offset=128 (i32.shl (local.get $page) (i32.const 12)) (i32.const 1))
+      (local.set $run (i32.add (local.get $run) (i32.const 1)))
+      (br_if $next (i32.lt_u (local.get $run) (i32.const {runs}))))
+    (i32.const 0)))"#
+    );
+    Ok(wat::parse_str(text)?)
+}
+
+/// Rids the page cache of a file, as far as it is not mapped.
+fn forget(file: &File) -> Result<()> {
+    file.sync_all()?;
+    fadvise(file, 0, None, Advice::DontNeed)?;
+    Ok(())
+}
+
+/// Page faults of this thread, and bytes that this process had read from the disk.
+#[derive(Clone, Copy)]
+struct Account {
+    minor: i64,
+    major: i64,
+    read_bytes: u64,
+}
+
+impl Account {
+    fn now() -> Result<Account> {
+        let usage = getrusage(UsageWho::RUSAGE_THREAD)?;
+        let io = std::fs::read_to_string("/proc/self/io")?;
+        let line = io
+            .lines()
+            .find_map(|line| line.strip_prefix("read_bytes: "));
+        Ok(Account {
+            minor: usage.minor_page_faults(),
+            major: usage.major_page_faults(),
+            read_bytes: line.context("/proc/self/io has read_bytes")?.parse()?,
+        })
+    }
+}
+
+/// What samples of one way to call gave, each a list.
+#[derive(Default)]
+struct Samples {
+    times: Vec<Duration>,
+    minor: Vec<f64>,
+    major: Vec<f64>,
+    read_bytes: Vec<f64>,
+}
+
+impl Samples {
+    fn take(&mut self, call: impl FnOnce() -> Result<()>) -> Result<()> {
+        let before = Account::now()?;
+        let begin = Instant::now();
+        call()?;
+        self.times.push(begin.elapsed());
+        let after = Account::now()?;
+        self.minor.push((after.minor - before.minor) as f64);
+        self.major.push((after.major - before.major) as f64);
+        self.read_bytes
+            .push((after.read_bytes - before.read_bytes) as f64);
+        Ok(())
+    }
+
+    fn us(&self) -> f64 {
+        Latencies::of(self.times.clone()).median()
+    }
+}
+
+fn median(values: &[f64]) -> f64 {
+    Latencies::new(values.to_vec()).median()
+}
+
+struct Function {
+    handle: Callable,
+    file: File,
+    /// Without a working set: pages come when they are touched.
+    lazy: Image,
+    prefetching: Image,
+    /// Takes the place of the last instance, whose slot would keep the image mapped and thereby in memory.
+    other: Image,
+}
+
+fn linked(engine: &Engine, wasm: &[u8]) -> Result<Linked> {
+    let artifact = compile(wasm, &CompileOptions::default())?;
+    Ok(Module::from_artifact(engine, &artifact)?.link(&Imports::new())?)
+}
+
+fn capture(linked: &Linked, file: &File) -> Result<()> {
+    let mut instance = Instance::new(linked, Limits::default(), Box::new(()))?;
+    let init = linked.module().function("dormouse_init");
+    call(&mut instance, init.context("the module has an init")?)?;
+    Image::capture(&mut instance, file)?;
+    Ok(())
+}
+
+fn call(instance: &mut Instance, function: Callable) -> Result<()> {
+    instance
+        .call(function, &[])
+        .map(drop)
+        .map_err(|trap| anyhow!("the guest was stopped: {trap}"))
+}
+
+impl Function {
+    fn new(engine: &Engine, runs: u64, folder: &Path) -> Result<Function> {
+        let module = linked(engine, &wasm(runs)?)?;
+        let file = tempfile::tempfile_in(folder)?;
+        capture(&module, &file)?;
+        let small = linked(engine, &wasm(1)?)?;
+        let other = tempfile::tempfile_in(folder)?;
+        capture(&small, &other)?;
+        let function = Function {
+            handle: module.module().function("handle").context("a handle")?,
+            lazy: Image::open(&module, &file)?,
+            prefetching: Image::open(&module, &file)?,
+            other: Image::open(&small, &other)?,
+            file,
+        };
+        // As the server does: the first two calls in restored instances are recorded.
+        for _ in 0..2 {
+            let image = &function.prefetching;
+            let mut instance = image.restore_recorded(Limits::default(), Box::new(()))?;
+            call(&mut instance, function.handle)?;
+            ensure!(
+                image.record(&mut instance),
+                "this kernel cannot record working sets (Linux 6.7 can)"
+            );
+        }
+        Ok(function)
+    }
+
+    fn forget(&self) -> Result<()> {
+        drop(self.other.restore(Limits::default(), Box::new(()))?);
+        forget(&self.file)
+    }
+
+    fn start(&self, image: &Image) -> Result<Instance> {
+        let mut instance = image.restore(Limits::default(), Box::new(()))?;
+        call(&mut instance, self.handle)?;
+        Ok(instance)
+    }
+}
+
+/// The medians of a function, in microseconds, counts and bytes.
+struct Medians {
+    working_set_bytes: f64,
+    lazy: Samples,
+    prefetched: Samples,
+    reading: Samples,
+    warm: Samples,
+    served: Samples,
+}
+
+fn measure(setting: &Setting, engine: &Engine, runs: u64, folder: &Path) -> Result<Medians> {
+    let function = Function::new(engine, runs, folder)?;
+    let working_set = runs * RUN_PAGES * PAGE_BYTES;
+    let mut found = Medians {
+        working_set_bytes: working_set as f64,
+        lazy: Samples::default(),
+        prefetched: Samples::default(),
+        reading: Samples::default(),
+        warm: Samples::default(),
+        served: Samples::default(),
+    };
+    let mut buffer = vec![0; READ_BYTES];
+    for _ in 0..setting.count(7, 2) {
+        function.forget()?;
+        found
+            .lazy
+            .take(|| function.start(&function.lazy).map(drop))?;
+
+        function.forget()?;
+        found.prefetched.take(|| {
+            let prefetch = function.prefetching.prefetch()?;
+            prefetch.context("the image was still in memory")?.run()?;
+            function.start(&function.prefetching).map(drop)
+        })?;
+
+        function.forget()?;
+        found.reading.take(|| {
+            let mut at = 0;
+            while at < working_set {
+                let wanted = (working_set - at).min(READ_BYTES as u64) as usize;
+                function.file.read_exact_at(&mut buffer[..wanted], at)?;
+                at += wanted as u64;
+            }
+            Ok(())
+        })?;
+    }
+    let mut instance = function.start(&function.prefetching)?;
+    for _ in 0..setting.count(20, 3) {
+        instance.reset(Box::new(()))?;
+        found.warm.take(|| call(&mut instance, function.handle))?;
+    }
+    Ok(found)
+}
+
+/// Where a server keeps the files that calls need.
+fn forget_all(folder: &Path) -> Result<()> {
+    for entry in std::fs::read_dir(folder)? {
+        let path = entry?.path();
+        if path.is_dir() {
+            forget_all(&path)?;
+        } else {
+            forget(&File::open(&path)?)?;
+        }
+    }
+    Ok(())
+}
+
+/// The same through the server, from request to response: the first call after it was started, code included.
+fn serve(setting: &Setting, runs: u64, folder: &Path, samples: &mut Samples) -> Result<()> {
+    let data = tempfile::tempdir_in(folder)?;
+    let request = request("GET", "/f", b"");
+    let server = Dormouse::start(setting, data.path(), &["--budget", "0"])?;
+    server.deploy("f", &wasm(runs)?, "memory=2GiB&timeout=60s&cpu=60s")?;
+    let mut client = Client::connect(server.public)?;
+    for _ in 0..3 {
+        client.ask(&request)?;
+    }
+    // The working set is written by a thread of its own.
+    std::thread::sleep(SETTLED);
+    drop(server);
+    for _ in 0..setting.count(5, 1) {
+        forget_all(data.path())?;
+        let server = Dormouse::start(setting, data.path(), &[])?;
+        std::thread::sleep(SETTLED);
+        let mut client = Client::connect(server.public)?;
+        samples.take(|| client.ask(&request).map(drop))?;
+        ensure!(
+            server.starts("f", "warm")? == 0.0,
+            "the first call after a start found a warm instance"
+        );
+    }
+    Ok(())
+}
+
+pub fn run(setting: &Setting) -> Result<Findings> {
+    system::pin(system::MEASURED_CORE)?;
+    // Temporary files may be in memory, where nothing is cold.
+    let folder = tempfile::tempdir_in("/var/tmp").context("there is no /var/tmp")?;
+    let engine = Engine::new(&EngineOptions::default())?;
+    let mut latencies = Table::new(
+        "disk-latency",
+        "A call whose image is on disk (REAP, Spice)",
+        vec![
+            column("working set", Unit::Bytes),
+            column("lazy faults", Unit::Microseconds),
+            column("prefetched", Unit::Microseconds),
+            column("warm", Unit::Microseconds),
+            column("reading it", Unit::Microseconds),
+            column("lazy / prefetched", Unit::Ratio),
+            column("prefetched / (reading + warm)", Unit::Ratio),
+            column("served", Unit::Microseconds),
+        ],
+    );
+    let ratios = |name: &str, origin, first, second, table: &mut Table| {
+        table.row(
+            name,
+            origin,
+            vec![None, None, None, None, None, first, second, None],
+        );
+    };
+    ratios(
+        "REAP, on average",
+        Origin::Paper,
+        Some(3.7),
+        None,
+        &mut latencies,
+    );
+    ratios(
+        "from 8 MB",
+        Origin::Target,
+        Some(3.7),
+        Some(1.3),
+        &mut latencies,
+    );
+    let mut faults = Table::new(
+        "disk-faults",
+        "Page faults of such a call, and what is read from the disk",
+        vec![
+            column("working set", Unit::Bytes),
+            column("lazy, major", Unit::Count),
+            column("lazy, minor", Unit::Count),
+            column("lazy, read", Unit::Bytes),
+            column("prefetched, major", Unit::Count),
+            column("prefetched, minor", Unit::Count),
+            column("prefetched, read", Unit::Bytes),
+        ],
+    );
+    let mut series =
+        ["lazy faults", "prefetched", "reading as many bytes", "warm"].map(|name| Series {
+            name: name.to_owned(),
+            points: Vec::new(),
+        });
+    let runs = if setting.quick {
+        &RUNS_QUICK[..]
+    } else {
+        &RUNS
+    };
+    for &runs in runs {
+        let mut found = measure(setting, &engine, runs, folder.path())?;
+        serve(setting, runs, folder.path(), &mut found.served)?;
+        let [lazy, prefetched, reading, warm] = [
+            found.lazy.us(),
+            found.prefetched.us(),
+            found.reading.us(),
+            found.warm.us(),
+        ];
+        latencies.measured(
+            "Dormouse",
+            &[
+                found.working_set_bytes,
+                lazy,
+                prefetched,
+                warm,
+                reading,
+                lazy / prefetched,
+                prefetched / (reading + warm),
+                found.served.us(),
+            ],
+        );
+        faults.measured(
+            "Dormouse",
+            &[
+                found.working_set_bytes,
+                median(&found.lazy.major),
+                median(&found.lazy.minor),
+                median(&found.lazy.read_bytes),
+                median(&found.prefetched.major),
+                median(&found.prefetched.minor),
+                median(&found.prefetched.read_bytes),
+            ],
+        );
+        let x = found.working_set_bytes / 1e6;
+        for (series, us) in series.iter_mut().zip([lazy, prefetched, reading, warm]) {
+            series.points.push((x, us / 1000.0));
+        }
+    }
+    latencies.note("the image has eight times the bytes of the working set; the page cache is rid of it before each sample");
+    latencies.note("reading it: as many bytes of the image, from its start, in requests of 1 MiB");
+    latencies.note("served: from request to response, the first call after the server was started, opening its code and image included");
+    faults.note("REAP: 97 % of the page faults are gone. Faults that are left are for pages in memory; none waits for the disk");
+    let figure = Figure {
+        name: "disk-latency",
+        title: "A call whose image is on disk, by its working set".to_owned(),
+        x: axis("MB of working set", true),
+        y: axis("milliseconds", true),
+        series: series.into(),
+    };
+    Ok(Findings {
+        tables: vec![latencies, faults],
+        figures: vec![figure],
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_function_finds_every_page_as_it_was_frozen() {
+        let engine = Engine::new(&EngineOptions::default()).unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let function = Function::new(&engine, 64, folder.path()).unwrap();
+        for image in [&function.lazy, &function.prefetching] {
+            drop(function.start(image).unwrap());
+        }
+    }
+}
