@@ -57,7 +57,7 @@ impl Instance {
         );
         let stacks = inner.engine().shared.stacks.clone();
         let mut stack = stacks.take()?;
-        if inner.linked.module().info().layout.heap.is_some() {
+        if inner.linked.module().info().has_heap() {
             stack.clear();
         }
         let guest_bytes = inner.limits.stack_bytes.min(stacks.guest_bytes());
