@@ -73,9 +73,12 @@ impl Client {
         self.buffer.clear();
         let mut chunk = [0; 16 << 10];
         loop {
-            match self.stream.read(&mut chunk)? {
-                0 => bail!("the server has closed the connection"),
-                read => self.buffer.extend_from_slice(&chunk[..read]),
+            match self.stream.read(&mut chunk) {
+                Ok(0) => bail!("the server has closed the connection"),
+                Ok(read) => self.buffer.extend_from_slice(&chunk[..read]),
+                // The timer by which an engine in this process preempts its guests.
+                Err(error) if error.kind() == ErrorKind::Interrupted => continue,
+                Err(error) => return Err(error.into()),
             }
             if let Some((status, total)) = response(&self.buffer)? {
                 ensure!(
