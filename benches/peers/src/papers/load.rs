@@ -126,6 +126,7 @@ impl Latencies {
 
 /// What came of a rate.
 pub struct Served {
+    pub done: usize,
     pub done_per_second: f64,
     /// From when each request was due, not from when it could be sent.
     pub latencies: Latencies,
@@ -225,6 +226,7 @@ pub fn open_loop(
     }
     let taken = begin.elapsed().max(lasting);
     Ok(Served {
+        done: us.len(),
         done_per_second: us.len() as f64 / taken.as_secs_f64(),
         latencies: Latencies::new(us),
         saturated,
