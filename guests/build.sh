@@ -107,7 +107,7 @@ assemble() { wat2wasm --debug-names "$guests/$2" -o "$out/$1"; }
 
 # --- the functions ---------------------------------------------------------------------------------------------
 
-for name in nop counter trap spin; do assemble "$name.wasm" "src/$name.wat"; done
+for name in nop counter trap spin pause; do assemble "$name.wasm" "src/$name.wat"; done
 assemble commands/nop.wasm src/commands/nop.wat
 
 for name in hello hog random preinit web echo sleep; do compile "$name" "$guests/src/$name.c"; done

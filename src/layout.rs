@@ -28,7 +28,8 @@
 //!   after the other in the same 4 GiB, each in a share of its own ([`MemoryLayout`]), and every access of them is
 //!   checked against the memory's length. Nothing of a share beyond its memory's length is accessible either.
 //! * An instance of a module with objects has a *wide* slot, two slots in one. The second half is its object heap, at a
-//!   constant distance from the vmctx, so that linear memory is as it is without one:
+//!   constant distance from the vmctx, so that linear memory is as it is without one. (Instances of a store have one heap
+//!   together, elsewhere.)
 //!
 //! ```text
 //!   slot start   vmctx                                     vmctx + HEAP_START
@@ -113,8 +114,13 @@ pub mod header {
     pub const EXIT_FRAME: i32 = -48;
     /// Address of the functions that references refer to, in an instance of a store ([`super::StoreFunction`]).
     pub const FUNCTIONS: i32 = -56;
+    /// Address of the place for an exception on its way to a handler, in an instance of a store: the call's in progress, so that calls
+    /// that are suspended keep theirs ([`super::EXCEPTION_BYTES_MAX`]).
+    pub const EXCEPTION: i32 = -64;
+    /// Address of the object heap, in an instance of a store.
+    pub const HEAP: i32 = -72;
     /// Bytes of header words in use, counted down from the vmctx.
-    pub const BYTES: usize = 56;
+    pub const BYTES: usize = 72;
 }
 
 /// Functions of the sandbox that compiled code calls, other than imports.
@@ -231,6 +237,12 @@ pub const FREE_KIND: u32 = 0;
 /// Set in what an object's header says of its kind when it is an exception; the other bits are its tag's index.
 pub const EXCEPTION_KIND: u32 = 1 << 31;
 
+/// Set in what the header of an array of a linkable module says of its kind; the other bits are the store's id of its type.
+pub const ARRAY_KIND: u32 = 1 << 30;
+
+/// The most bytes an exception of a linkable module takes: as many values as a function has parameters at most, each of two words.
+pub const EXCEPTION_BYTES_MAX: u64 = OBJECT_HEADER_BYTES + 1000 * 16;
+
 /// Where an array has its length, a 32-bit number.
 pub const ARRAY_LENGTH_OFFSET: u64 = OBJECT_HEADER_BYTES;
 
@@ -308,7 +320,8 @@ pub struct MemoryLayout {
 pub struct ObjectRequest {
     /// Whether there are objects at all.
     pub heap: bool,
-    /// What the values of an exception take at most, in bytes; none when no exception can be thrown.
+    /// What the values of an exception take at most, in bytes; none when no exception can be thrown, or when exceptions on their way
+    /// have their place elsewhere.
     pub exception_bytes: Option<u32>,
     /// Elements of each segment whose values are kept.
     pub elements: Vec<Option<u32>>,
@@ -344,9 +357,10 @@ pub struct InstanceLayout {
     pub memories: Vec<MemoryLayout>,
     /// Of the values of each element segment that are made at instantiation, since they make objects, one word each.
     pub elements: Vec<Option<u32>>,
-    /// Of the objects, if the module has any.
+    /// Of the objects, if the module has any. Those of a linkable module are on its store's heap ([`header::HEAP`]).
     pub heap: Option<HeapLayout>,
-    /// Of the exception on its way to a handler, if the module can throw: a header and values as in an object.
+    /// Of the exception on its way to a handler, if the module can throw: a header and values as in an object. In a linkable module
+    /// it lies elsewhere ([`header::EXCEPTION`]).
     pub exception: Option<u32>,
     /// Of the link words, if the module is linkable.
     pub links: Option<LinkLayout>,
@@ -491,134 +505,4 @@ impl InstanceLayout {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const NONE: ObjectRequest = ObjectRequest {
-        heap: false,
-        exception_bytes: None,
-        elements: Vec::new(),
-    };
-
-    #[test]
-    fn parts_do_not_overlap_and_memory_is_page_aligned() {
-        let layout = InstanceLayout::new([8, 16, 8], [3, 0, 1000], 5, 7, &[], NONE, None).unwrap();
-        assert_eq!(layout.globals, [0, 16, 32]);
-        assert_eq!(layout.data_flags, 40);
-        assert_eq!(layout.element_flags, 45);
-        assert_eq!(layout.tables[0].length_offset, 56);
-        assert_eq!(layout.tables[0].entries_offset, 64);
-        assert_eq!(layout.tables[1].length_offset, 64 + 24);
-        assert_eq!(layout.tables[2].entries_offset, 64 + 24 + 8 + 8);
-        assert_eq!(layout.memory_offset as usize % PAGE_BYTES, 0);
-        assert!(u64::from(layout.memory_offset) >= 104 + 8000);
-    }
-
-    #[test]
-    fn state_too_large_is_refused() {
-        assert!(InstanceLayout::new([], [u32::MAX], 0, 0, &[], NONE, None).is_err());
-        assert!(
-            InstanceLayout::new(
-                [],
-                [(STATE_BYTES_MAX / 8) as u32 - 1],
-                0,
-                0,
-                &[],
-                NONE,
-                None
-            )
-            .is_ok()
-        );
-        assert!(
-            InstanceLayout::new([], [(STATE_BYTES_MAX / 8) as u32], 0, 0, &[], NONE, None).is_err()
-        );
-    }
-
-    fn request(minimum_bytes: u64, maximum_bytes: u64) -> MemoryRequest {
-        MemoryRequest {
-            minimum_bytes,
-            maximum_bytes,
-        }
-    }
-
-    #[test]
-    fn memories_share_the_reservation_without_overlap() {
-        const ALL: u64 = MEMORY_RESERVED_BYTES;
-        let cases: [&[MemoryRequest]; 8] = [
-            &[request(0, 0)],
-            &[request(ALL, ALL)],
-            &[request(0, u64::MAX), request(0, u64::MAX)],
-            &[request(65536, 65536), request(0, u64::MAX)],
-            &[request(ALL - 65536, u64::MAX), request(65536, 65536)],
-            &[request(1, 1), request(4097, 5000), request(0, 0)],
-            &[request(3 << 30, u64::MAX), request(1, u64::MAX)],
-            &[request(7, u64::MAX); 100],
-        ];
-        for memories in cases {
-            let layout = InstanceLayout::new([8], [10], 1, 1, memories, NONE, None).unwrap();
-            assert_eq!(layout.memories.len(), memories.len());
-            let mut end = u64::from(layout.memory_offset);
-            for (index, (memory, request)) in layout.memories.iter().zip(memories).enumerate() {
-                assert!(memory.start >= end && memory.start.is_multiple_of(PAGE_BYTES as u64));
-                assert!(memory.reserved_bytes >= request.minimum_bytes);
-                assert_eq!(memory.length_offset < 0, index == 0);
-                end = memory.start + memory.reserved_bytes;
-            }
-            assert!(end <= u64::from(layout.memory_offset) + ALL);
-        }
-        let uneven = [request(65536, 65536), request(0, u64::MAX)];
-        let layout = InstanceLayout::new([], [], 0, 0, &uneven, NONE, None).unwrap();
-        assert_eq!(layout.memories[1].reserved_bytes, ALL - 65536);
-    }
-
-    #[test]
-    fn memories_that_start_too_large_are_refused() {
-        for memories in [
-            &[request(MEMORY_RESERVED_BYTES + 1, u64::MAX)][..],
-            &[request(MEMORY_RESERVED_BYTES, 0), request(1, 1)],
-            // In whole pages of the hardware only.
-            &[
-                request(MEMORY_RESERVED_BYTES - 2, 0),
-                request(1, 1),
-                request(1, 1),
-            ],
-            &[request(u64::MAX, u64::MAX), request(u64::MAX, u64::MAX)],
-        ] {
-            assert!(matches!(
-                InstanceLayout::new([], [], 0, 0, memories, NONE, None),
-                Err(LayoutError::MemoriesTooLarge { .. })
-            ));
-        }
-    }
-
-    #[test]
-    fn the_object_heap_lies_behind_the_guard_and_moves_nothing() {
-        let memories = [request(65536, u64::MAX)];
-        let plain = InstanceLayout::new([8], [3], 1, 1, &memories, NONE, None).unwrap();
-        assert!(!plain.is_wide() && plain.exception.is_none());
-        let objects = ObjectRequest {
-            heap: true,
-            exception_bytes: Some(24),
-            elements: Vec::new(),
-        };
-        let layout = InstanceLayout::new([8], [3], 1, 1, &memories, objects, None).unwrap();
-        assert!(layout.is_wide());
-        assert_eq!(layout.memories, plain.memories);
-        let heap = layout.heap.unwrap();
-        let (words, exception) = (heap.memory.length_offset as u32, layout.exception.unwrap());
-        assert_eq!((words, heap.next_offset, heap.free_offset), (8, 16, 32));
-        assert_eq!((exception, layout.data_flags), (40, 40 + 8 + 24));
-        assert!(heap.memory.start.is_multiple_of(PAGE_BYTES as u64));
-        let memory = layout.memories[0];
-        assert!(memory.start + memory.reserved_bytes + GUARD_BYTES <= heap.memory.start);
-        assert_eq!(layout.regions().count(), 2);
-    }
-
-    #[test]
-    fn builtins_are_listed_in_order() {
-        for (index, (builtin, arguments, _)) in Builtin::ALL.iter().enumerate() {
-            assert_eq!(*builtin as usize, index);
-            assert!(*arguments <= 5);
-        }
-    }
-}
+mod tests;

@@ -1,68 +1,16 @@
 //! Instances of a store: what they share is shared, and what bounds one instance holds across them.
 
+#[path = "support/linker.rs"]
+mod linker;
 mod support;
 
 use dormouse::compile::{CompileError, CompileOptions, compile};
 use dormouse::{
-    Caller, Engine, Image, InstanceId, Limits, Module, Progress, Reason, RestoreError, Store,
-    StoreError, StoreImports, Trap, TrapKind,
+    Caller, InstanceId, Limits, Progress, Reason, RestoreError, Store, StoreError, StoreImports,
+    Trap, TrapKind,
 };
-use support::{engine, image_file};
-
-fn linkable(engine: &Engine, wat: &str) -> Module {
-    let wasm = wat::parse_str(wat).unwrap();
-    let options = CompileOptions {
-        linkable: true,
-        ..CompileOptions::default()
-    };
-    Module::from_artifact(engine, &compile(&wasm, &options).unwrap()).unwrap()
-}
-
-/// A store whose instances import from those before them, by name.
-struct Linker {
-    engine: Engine,
-    store: Store,
-    imports: StoreImports,
-}
-
-impl Linker {
-    fn new() -> Linker {
-        Linker::on(engine())
-    }
-
-    fn on(engine: Engine) -> Linker {
-        Linker {
-            store: Store::new(&engine).unwrap(),
-            engine,
-            imports: StoreImports::new(),
-        }
-    }
-
-    fn try_add(&mut self, wat: &str) -> Result<InstanceId, StoreError> {
-        let module = linkable(&self.engine, wat);
-        self.store
-            .instantiate(&module, &self.imports, Limits::default(), Box::new(()))
-    }
-
-    fn add(&mut self, name: &str, wat: &str) -> InstanceId {
-        let id = self.try_add(wat).unwrap();
-        self.imports.define_instance(name, &self.store, id);
-        id
-    }
-
-    fn call(&mut self, id: InstanceId, name: &str, arguments: &[u64]) -> Result<Vec<u64>, Trap> {
-        let function = self.store.function(id, name).unwrap();
-        self.store.call(id, function, arguments)
-    }
-
-    fn one(&mut self, id: InstanceId, name: &str, arguments: &[u64]) -> u64 {
-        self.call(id, name, arguments).unwrap()[0]
-    }
-
-    fn trap(&mut self, id: InstanceId, name: &str, arguments: &[u64]) -> Reason {
-        self.call(id, name, arguments).unwrap_err().reason
-    }
-}
+use linker::{Linker, freeze, linkable, restore};
+use support::engine;
 
 const OUT_OF_BOUNDS: Reason = Reason::Trap(TrapKind::MemoryOutOfBounds);
 
@@ -391,24 +339,6 @@ fn equal_types_of_different_modules_are_one_and_others_are_not() {
 }
 
 #[test]
-fn exception_that_leaves_an_instance_is_not_caught_by_another() {
-    let mut linker = Linker::new();
-    linker.add(
-        "thrower",
-        r#"(module (tag $t (param i64)) (func (export "throw") (throw $t (i64.const 9))))"#,
-    );
-    let catcher = linker.add(
-        "catcher",
-        r#"(module (import "thrower" "throw" (func $throw)) (tag $t (param i64))
-            (func (export "run") (result i64)
-                (block $caught (result i64)
-                    (try_table (catch $t $caught) (call $throw)) (i64.const 0))))"#,
-    );
-    let reason = linker.trap(catcher, "run", &[]);
-    assert!(matches!(reason, Reason::UncaughtException(_)), "{reason:?}");
-}
-
-#[test]
 fn modes_do_not_mix() {
     let engine = engine();
     let wasm = wat::parse_str(READER).unwrap();
@@ -449,23 +379,6 @@ fn imports_that_do_not_match_are_refused_in_the_words_of_the_specification() {
         let error = refused.err().unwrap().to_string();
         assert!(error.contains(problem), "{import}: {error}");
     }
-}
-
-/// Freezes an instance, and opens the image.
-fn freeze(linker: &mut Linker, id: InstanceId) -> Image {
-    let file = image_file();
-    let module = linker.store.instance(id).linked().module().clone();
-    Image::capture_linked(&mut linker.store, id, &file).unwrap();
-    Image::open_linked(&module, &file).unwrap()
-}
-
-fn restore(linker: &mut Linker, image: &Image) -> Result<InstanceId, RestoreError> {
-    image.restore_linked(
-        &mut linker.store,
-        &linker.imports,
-        Limits::default(),
-        Box::new(()),
-    )
 }
 
 #[test]
@@ -521,6 +434,39 @@ fn restored_references_are_to_the_restored_instance_and_foreign_ones_stay_in_the
     assert_eq!(linker.one(restored, "call", &[1]), 10);
     let refused = restore(&mut other, &image);
     assert!(matches!(refused, Err(RestoreError::Mismatch(_))));
+}
+
+#[test]
+fn import_given_again_is_none_of_a_narrower_type() {
+    const TYPES: &str = r#"(type $number (func (result i32)))
+        (type $wide (sub (func (result funcref))))
+        (type $narrow (sub $wide (func (result (ref null $number)))))"#;
+    let mut linker = Linker::new();
+    let library = format!(
+        r#"(module {TYPES} (func $one (type $number) (i32.const 1)) (elem declare func $one)
+            (func (export "f") (type $narrow) (ref.func $one)))"#
+    );
+    linker.add("library", &library);
+    let keeper = linker.add(
+        "keeper",
+        &format!(
+            r#"(module {TYPES} (import "library" "f" (func $f (type $wide))) (elem declare func $f)
+                (global $kept (mut (ref null $narrow)) (ref.null $narrow))
+                (func (export "keep") (global.set $kept (ref.cast (ref $narrow) (ref.func $f))))
+                (func (export "use") (result i32) (call_ref $number (call_ref $narrow (global.get $kept)))))"#
+        ),
+    );
+    linker.call(keeper, "keep", &[]).unwrap();
+    assert_eq!(linker.one(keeper, "use", &[]), 1);
+    let image = freeze(&mut linker, keeper);
+    // One that answers functions of any type is what is imported, and not what was kept.
+    let library = format!(
+        r#"(module {TYPES} (func $other (param i64) (result f64) (f64.const 2)) (elem declare func $other)
+            (func (export "f") (type $wide) (ref.func $other)))"#
+    );
+    linker.add("library", &library);
+    let restored = restore(&mut linker, &image).unwrap();
+    assert_eq!(linker.one(restored, "use", &[]), 1);
 }
 
 #[test]

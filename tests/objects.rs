@@ -157,6 +157,37 @@ fn freed_bytes_are_zero_in_the_next_object() {
 }
 
 #[test]
+fn the_one_free_run_that_is_long_enough_is_the_last_of_many() {
+    // So many pairs of which the second dies, and after them all a large object that dies too.
+    const TEXT: &str = r#"(module
+        (type $live (struct)) (type $dead (struct (field i64 i64 i64))) (type $bytes (array (mut i8)))
+        (type $lives (array (mut (ref null $live)))) (type $deads (array (mut (ref null $dead))))
+        (global $lives (mut (ref null $lives)) (ref.null $lives))
+        (func (export "f") (param $count i32) (param $bytes i32) (result i32)
+            (local $index i32) (local $deads (ref $deads)) (local $large (ref null $bytes))
+            (global.set $lives (array.new_default $lives (local.get $count)))
+            (local.set $deads (array.new_default $deads (local.get $count)))
+            (loop $more
+                (array.set $lives (global.get $lives) (local.get $index) (struct.new $live))
+                (array.set $deads (local.get $deads) (local.get $index) (struct.new_default $dead))
+                (local.set $index (i32.add (local.get $index) (i32.const 1)))
+                (br_if $more (i32.lt_u (local.get $index) (local.get $count))))
+            (local.set $large (array.new $bytes (i32.const 7) (local.get $bytes)))
+            (array.fill $deads (local.get $deads) (i32.const 0) (ref.null $dead) (local.get $count))
+            (local.set $large (ref.null $bytes))
+            (local.set $large (array.new_default $bytes (local.get $bytes)))
+            (i32.add (array.get_u $bytes (local.get $large) (i32.const 0))
+                (i32.add (array.len (local.get $large)) (array.len (global.get $lives))))))"#;
+    const COUNT: u64 = 50_000;
+    const LARGE: u64 = 1 << 20;
+    // Each pair takes 40 bytes, and 16 in the arrays: there is room for one large object and not for two.
+    let limit = COUNT * 56 + LARGE + LARGE / 2;
+    let mut instance = limited_text(&engine(), TEXT, limit);
+    let result = call(&mut instance, "f", &[COUNT, LARGE]);
+    assert_eq!(result.unwrap(), [LARGE + COUNT]);
+}
+
+#[test]
 fn objects_larger_than_any_heap() {
     let mut instance = limited_text(&engine(), LISTS, 1 << 20);
     let large = Reason::Trap(TrapKind::AllocationTooLarge);

@@ -92,4 +92,15 @@ pub struct SimulateOptions {
     pub json: bool,
     /// A file for pictures.
     pub plot: Option<PathBuf>,
+    /// Make the calls for real, too.
+    pub live: Option<LiveOptions>,
+}
+
+/// A server that a trace is replayed against.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LiveOptions {
+    /// Where it answers requests for functions.
+    pub url: String,
+    /// Its admin API.
+    pub admin: String,
 }

@@ -66,6 +66,10 @@ pub struct Profile {
     pub restore_us: Quantiles,
     /// How much longer the first call in it takes than one in an instance that was reset.
     pub first_call_us: f64,
+    /// How much longer the first call of a function takes, whose files are opened for it; not recorded, for it depends on
+    /// the disk.
+    #[serde(default)]
+    pub open_us: f64,
     /// Handing a request to an instance that waits.
     pub warm_us: f64,
     /// A call in an instance that was reset.
@@ -183,6 +187,7 @@ mod tests {
             name: name.into(),
             restore_us: Quantiles::constant(7.5),
             first_call_us: 1.0,
+            open_us: 0.0,
             warm_us: 0.25,
             run_us: Quantiles::constant(3.0),
             held_bytes,

@@ -288,14 +288,13 @@ impl Instances {
 
 /// Whether an instance is the same when it is restored from its image, and whether it can be in a store of its own.
 ///
-/// Not if its functions are in a table of another, which would then be those of the first; nor if its objects would be in a store with
-/// those of the first.
+/// Not if its functions are in a table of another, which would then be those of the first.
 fn restorable(info: &ModuleInfo, one_store: bool) -> (bool, bool) {
     let kinds = || info.imports.iter().map(|import| &import.kind);
     let to_table = kinds().any(|kind| matches!(kind, ImportKind::Table(_)));
     let only_functions = kinds().all(|kind| matches!(kind, ImportKind::Function { .. }));
     let alone = only_functions && !one_store;
-    (!to_table && (alone || info.layout.heap.is_none()), alone)
+    (!to_table, alone)
 }
 
 fn refused_by_start(trap: Trap) -> Refusal {

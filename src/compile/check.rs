@@ -2,8 +2,8 @@
 
 use super::info::*;
 use crate::layout::{
-    HEAP_RESERVED_BYTES, HEAP_START, MEMORY_RESERVED_BYTES, PAGE_BYTES, STATE_BYTES_MAX,
-    TABLE_ENTRY_BYTES, header,
+    EXCEPTION_BYTES_MAX, HEAP_RESERVED_BYTES, HEAP_START, MEMORY_RESERVED_BYTES, PAGE_BYTES,
+    STATE_BYTES_MAX, TABLE_ENTRY_BYTES, header,
 };
 
 type Check = Result<(), &'static str>;
@@ -205,7 +205,10 @@ fn imports(info: &ModuleInfo) -> Check {
         tables == info.imported_tables as usize,
         "a table imported but not there",
     )?;
-    ensure(tags <= info.tags.len(), "a tag imported but not there")?;
+    ensure(
+        tags <= info.tags.len() && tags == info.imported_tags as usize,
+        "a tag imported but not there",
+    )?;
     ensure(
         info.globals.len() == globals as usize + info.global_initializers.len(),
         "globals without initial values",
@@ -310,8 +313,9 @@ fn heap(info: &ModuleInfo) -> Check {
         .iter()
         .any(|ty| !matches!(ty.composite, CompositeType::Function(_)));
     let Some(heap) = &info.layout.heap else {
-        return ensure(!objects, "objects without a heap");
+        return ensure(!objects || info.is_linkable(), "objects without a heap");
     };
+    ensure(!info.is_linkable(), "a heap that is not the store's")?;
     let state_end = u64::from(info.layout.memory_offset);
     let in_state = |offset: u64| fits(offset, 8, state_end) && offset.is_multiple_of(8);
     ensure(
@@ -344,7 +348,8 @@ fn elements(info: &ModuleInfo) -> Check {
 
 /// Checks that what is imported, other than functions, is by a linkable module, and that its link words are in the state.
 fn links(info: &ModuleInfo) -> Check {
-    let shared = info.imported_tables + info.imported_memories + info.imported_globals;
+    let shared =
+        info.imported_tables + info.imported_memories + info.imported_globals + info.imported_tags;
     let Some(links) = &info.layout.links else {
         return ensure(shared == 0, "imports that are not linked");
     };
@@ -356,6 +361,7 @@ fn links(info: &ModuleInfo) -> Check {
         (links.functions, info.imported_functions, 2),
         (links.types, info.types.len() as u32, 1),
         (links.references, info.functions.len() as u32, 1),
+        (links.tags, info.tags.len() as u32, 1),
         (links.store, 1, 1),
     ] {
         ensure(
@@ -378,12 +384,19 @@ fn links(info: &ModuleInfo) -> Check {
 /// Checks that there is room for an exception of every tag.
 fn exceptions(info: &ModuleInfo) -> Check {
     let state_end = u64::from(info.layout.memory_offset);
+    ensure(
+        info.layout.exception.is_none() || !info.is_linkable(),
+        "a misplaced exception",
+    )?;
     for (index, tag) in info.tags.iter().enumerate() {
         ensure(is_signature(info, tag.type_index), "a tag of no type")?;
         let bytes = info.exception_header(index as u32) >> 32;
-        let in_place = info.layout.exception.is_some_and(|offset| {
-            offset.is_multiple_of(8) && fits(offset.into(), bytes, state_end)
-        });
+        let in_place = match info.is_linkable() {
+            true => bytes <= EXCEPTION_BYTES_MAX,
+            false => info.layout.exception.is_some_and(|offset| {
+                offset.is_multiple_of(8) && fits(offset.into(), bytes, state_end)
+            }),
+        };
         ensure(in_place, "a misplaced exception")?;
     }
     Ok(())
@@ -446,7 +459,90 @@ fn fits(start: u64, bytes: u64, end: u64) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::layout::{InstanceLayout, ObjectRequest};
+    use crate::layout::{InstanceLayout, LinkRequest, ObjectRequest};
+
+    /// A linkable module that imports a tag with so many values, and has another.
+    fn with_tags(values: usize) -> ModuleInfo {
+        let ty = FunctionType {
+            parameters: vec![ValueType::V128; values],
+            results: Vec::new(),
+        };
+        let tag = Tag {
+            type_index: 0,
+            name: None,
+        };
+        let links = LinkRequest {
+            types: 1,
+            tags: 2,
+            ..LinkRequest::default()
+        };
+        let objects = ObjectRequest::default();
+        ModuleInfo {
+            types: vec![DefinedType {
+                composite: CompositeType::Function(ty),
+                is_final: true,
+                supertype: None,
+                group: 0,
+            }],
+            signature_ids: vec![1],
+            subtype_ids: vec![1],
+            imports: vec![Import {
+                module: String::new(),
+                name: String::new(),
+                kind: ImportKind::Tag { type_index: 0 },
+            }],
+            imported_tags: 1,
+            tags: vec![tag; 2],
+            layout: InstanceLayout::new([], [], 0, 0, &[], objects, Some(links)).unwrap(),
+            ..ModuleInfo::default()
+        }
+    }
+
+    #[test]
+    fn linked_tags_have_their_words_and_their_exceptions_fit_the_place_for_them() {
+        let check = |forge: &dyn Fn(&mut ModuleInfo)| {
+            let mut info = with_tags(1000);
+            forge(&mut info);
+            module_info(&info, 0, 0)
+        };
+        let links = |info: &mut ModuleInfo, forge: &dyn Fn(&mut crate::layout::LinkLayout)| {
+            forge(info.layout.links.as_mut().unwrap());
+        };
+        assert_eq!(check(&|_| {}), Ok(()));
+        let too_long = module_info(&with_tags(1001), 0, 0);
+        assert_eq!(too_long, Err("a misplaced exception"));
+        let misplaced = Err("misplaced link words");
+        let words = [
+            check(&|info| links(info, &|links| links.tags = links.end - 8)),
+            check(&|info| links(info, &|links| links.tags += 4)),
+            check(&|info| links(info, &|links| links.tags = 0x1000_0000)),
+            check(&|info| info.tags.extend_from_within(..)),
+        ];
+        assert_eq!(words, [misplaced; 4]);
+        assert_eq!(
+            check(&|info| info.imported_tags = 2),
+            Err("a tag imported but not there")
+        );
+        let mut alone = with_tags(1);
+        (alone.layout.links, alone.layout.exception) = (None, Some(0));
+        assert_eq!(
+            module_info(&alone, 0, 0),
+            Err("imports that are not linked")
+        );
+        assert_eq!(
+            check(&|info| info.layout.exception = Some(0xffff_fff8)),
+            Err("a misplaced exception")
+        );
+        let objects = ObjectRequest {
+            heap: true,
+            ..ObjectRequest::default()
+        };
+        let heap = InstanceLayout::new([], [], 0, 0, &[], objects, None).unwrap();
+        assert_eq!(
+            check(&|info| info.layout.heap = heap.heap),
+            Err("a heap that is not the store's")
+        );
+    }
 
     #[test]
     fn elements_are_in_the_state_also_without_objects() {

@@ -14,7 +14,7 @@ pub enum CompileError {
         message: String,
         offset: usize,
     },
-    /// The module imports something other than a function, and is not compiled to be linked; or a tag.
+    /// The module imports something other than a function, and is not compiled to be linked.
     UnsupportedImport {
         module: String,
         name: String,
@@ -71,7 +71,7 @@ impl fmt::Display for CompileError {
             } => write!(
                 f,
                 "imports the {kind} \"{module}\" \"{name}\" (offset {offset:#x}); only functions can be imported, \
-                 except by instances that are linked with others (linkable mode, which knows no tags): \
+                 except by instances that are linked with others (linkable mode): \
                  define the {kind} in the module and export it"
             ),
             CompileError::TableTooLarge {

@@ -219,6 +219,7 @@ pub struct ModuleInfo {
     pub imported_globals: u32,
     pub imported_tables: u32,
     pub imported_memories: u32,
+    pub imported_tags: u32,
     pub tags: Vec<Tag>,
     pub elements: Vec<ElementSegment>,
     pub data: Vec<DataSegment>,
@@ -250,6 +251,19 @@ impl ModuleInfo {
         self.layout.links.is_some()
     }
 
+    /// Whether there can be objects: on a heap of the instance's own, or its store's.
+    pub fn has_heap(&self) -> bool {
+        self.layout.heap.is_some() || self.is_linkable()
+    }
+
+    /// Whether the type of this index is one of arrays.
+    pub fn is_array(&self, type_index: u32) -> bool {
+        matches!(
+            self.types[type_index as usize].composite,
+            CompositeType::Array(_)
+        )
+    }
+
     /// How many memories follow the state without a gap: memory 0, if there is one.
     pub fn adjoining_memories(&self) -> usize {
         self.memories.len().min(1)
@@ -270,12 +284,10 @@ impl ModuleInfo {
         &self.signature(type_index).parameters
     }
 
-    /// The header of exceptions with a tag: as an object, and on their way to a handler.
+    /// The header of exceptions with a tag: as an object, and on their way to a handler. In a store, which has its own names for tags,
+    /// it is [`exception_header`].
     pub fn exception_header(&self, tag: u32) -> u64 {
-        let values = self.tag_values(tag).iter();
-        let bytes =
-            OBJECT_HEADER_BYTES as u32 + values.map(|ty| ty.words() as u32 * 8).sum::<u32>();
-        object_header(EXCEPTION_KIND | tag, bytes)
+        exception_header(tag, self.tag_values(tag))
     }
 
     /// The type of a function by its index.
@@ -336,4 +348,10 @@ impl ModuleInfo {
         let first = self.signature_ids[of as usize];
         signature_id.wrapping_sub(first) < self.subtype_ids[of as usize]
     }
+}
+
+/// The header of exceptions that carry values of these types, given what their tag is called.
+pub fn exception_header(tag: u32, values: &[ValueType]) -> u64 {
+    let bytes: u32 = values.iter().map(|ty| ty.words() as u32 * 8).sum();
+    object_header(EXCEPTION_KIND | tag, OBJECT_HEADER_BYTES as u32 + bytes)
 }

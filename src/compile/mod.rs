@@ -16,6 +16,7 @@ pub mod info;
 mod native;
 mod parse;
 mod sites;
+mod text;
 mod translate;
 pub mod trap;
 mod type_section;
@@ -35,7 +36,7 @@ pub struct CompileOptions {
     pub threads: NonZeroUsize,
     /// The most elements a table may have: a larger minimum is refused, a larger maximum is lowered.
     pub table_elements_max: u32,
-    /// Whether instances are to be linked with others in a [`Store`](crate::Store), and may import memories, tables, globals and
+    /// Whether instances are to be linked with others in a [`Store`](crate::Store), and may import memories, tables, globals, tags and
     /// functions of theirs. What is shared is reached by pointers then, and a table that is exported may grow.
     pub linkable: bool,
 }

@@ -62,11 +62,7 @@ pub(super) fn parse<'a>(
     reader
         .read(wasm)
         .map_err(|error| features::explain(wasm, &error))?;
-    let refused = reader.import_error.filter(|error| {
-        let only_linkable =
-            !matches!(error, CompileError::UnsupportedImport { kind, .. } if *kind == "tag");
-        !(options.linkable && only_linkable)
-    });
+    let refused = reader.import_error.filter(|_| !options.linkable);
     if let Some(error) = refused {
         // A module that is not valid is called that, whatever else keeps it from being compiled.
         return match Validator::new_with_features(features::SUPPORTED).validate_all(wasm) {
@@ -274,6 +270,7 @@ impl<'a> ModuleReader<'a> {
                 let tag = tag_of(ty);
                 let type_index = tag.type_index;
                 info.tags.push(tag);
+                info.imported_tags += 1;
                 (ImportKind::Tag { type_index }, Some("tag"))
             }
         };
@@ -284,10 +281,7 @@ impl<'a> ModuleReader<'a> {
                 kind,
                 offset,
             };
-            // Tags last: they are refused in every mode.
-            if self.import_error.is_none() || kind == "tag" {
-                self.import_error = Some(error);
-            }
+            self.import_error.get_or_insert(error);
         }
         info.imports.push(Import {
             module: import.module.to_string(),
@@ -411,6 +405,7 @@ impl<'a> Module<'a> {
             imported_functions: self.info.imported_functions,
             types: self.info.types.len() as u32,
             functions: self.info.functions.len() as u32,
+            tags: self.info.tags.len() as u32,
         });
         self.info.layout = InstanceLayout::new(
             global_bytes,
@@ -418,14 +413,14 @@ impl<'a> Module<'a> {
             self.info.data.len() as u32,
             self.info.elements.len() as u32,
             &memories,
-            self.objects(),
+            self.objects(options.linkable),
             links,
         )?;
         Ok(())
     }
 
     /// What objects and exceptions need: exceptions that are referred to are objects. Bodies are only scanned when there is a tag.
-    fn objects(&self) -> ObjectRequest {
+    fn objects(&self, linkable: bool) -> ObjectRequest {
         let value_bytes = (0..self.info.tags.len() as u32).map(|tag| {
             let words = self.info.tag_values(tag).iter().map(|ty| ty.words() as u32);
             words.sum::<u32>() * 8
@@ -448,8 +443,8 @@ impl<'a> Module<'a> {
             CompositeType::Struct(_) | CompositeType::Array(_) => true,
         });
         ObjectRequest {
-            heap: objects || exception_bytes.is_some() && self.any_operator(refers),
-            exception_bytes,
+            heap: !linkable && (objects || exception_bytes.is_some() && self.any_operator(refers)),
+            exception_bytes: exception_bytes.filter(|_| !linkable),
             elements: self.info.elements.iter().map(kept).collect(),
         }
     }

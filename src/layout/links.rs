@@ -26,6 +26,7 @@ pub struct LinkRequest {
     pub imported_functions: u32,
     pub types: u32,
     pub functions: u32,
+    pub tags: u32,
 }
 
 /// Where the *link words* of a linkable module's instance lie: addresses of what it shares with others, and what its store
@@ -40,10 +41,12 @@ pub struct LinkLayout {
     pub globals: u32,
     /// Of a [`StoreFunction`] for each imported function.
     pub functions: u32,
-    /// Of a word for each type: its signature id in the store.
+    /// Of a word for each type: its signature id in the store, with [`ARRAY_KIND`](super::ARRAY_KIND) for those of arrays.
     pub types: u32,
     /// Of a word for each function: the reference to it.
     pub references: u32,
+    /// Of a word for each tag: what the store calls it.
+    pub tags: u32,
     /// Of a word that is used in images only: the store whose functions the image refers to.
     pub store: u32,
     /// Where they end.
@@ -64,6 +67,7 @@ impl LinkLayout {
             functions: words(count.imported_functions, 2)?,
             types: words(count.types, 1)?,
             references: words(count.functions, 1)?,
+            tags: words(count.tags, 1)?,
             store: words(1, 1)?,
             end: words(0, 1)?,
         })

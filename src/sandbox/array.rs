@@ -73,7 +73,7 @@ impl Inner {
     ) -> Result<u64, Reason> {
         let fields = info.struct_fields(ty);
         let (offsets, bytes) = struct_layout(fields);
-        let header = object_header(info.signature_ids[ty as usize], bytes);
+        let header = object_header(self.object_kind(info, ty), bytes);
         let object = self.allocate_object(header)?;
         for ((field, offset), value) in fields.iter().zip(offsets).zip(values) {
             self.store_value(object, offset.into(), field.storage, *value);
@@ -91,7 +91,7 @@ impl Inner {
     ) -> Result<u64, Reason> {
         let storage = info.array_storage(ty);
         let logarithm = storage.bytes().trailing_zeros();
-        let kind = info.signature_ids[ty as usize];
+        let kind = self.object_kind(info, ty);
         let array = self.allocate_object(array_header(kind, logarithm, length)?)?;
         self.set_array_length(array, length);
         for (index, value) in (0..length).zip(values) {

@@ -56,7 +56,10 @@ impl Instance {
             "a word for a reference is null, if its type allows, or one that the module gave out"
         );
         let stacks = inner.engine().shared.stacks.clone();
-        let stack = stacks.take()?;
+        let mut stack = stacks.take()?;
+        if inner.linked.module().info().layout.heap.is_some() {
+            stack.clear();
+        }
         let guest_bytes = inner.limits.stack_bytes.min(stacks.guest_bytes());
         let stack_base = corosensei::stack::Stack::base(&stack).get();
         inner.stack_limit = stack_base - guest_bytes;
@@ -64,13 +67,14 @@ impl Instance {
         inner.values.extend_from_slice(arguments);
         inner.values.resize(parameter_words.max(result_words), 0);
         inner.cpu_ns = 0;
+        inner.make_room_for_exception();
         inner.forget_refusals();
         inner.stop = None;
         inner.fault = None;
         // A backtrace of a call that was stopped before it ran is empty, not that of the call before.
         inner.place = Place::HostCall { frame: 0 };
         inner.write_header(header::EXIT_FRAME, 0);
-        inner.write_stack_limit();
+        inner.write_header(header::STACK_LIMIT, inner.stack_limit as u64);
         inner.preempt_pending.store(false, Ordering::Relaxed);
         // SAFETY: `inner` is freed in `drop`, after the fiber, and what it is linked with when the store is; the entry is that of one
         // function and `values` was just sized for it; the limit, which `resume` writes to the headers, is at least the host's
@@ -95,7 +99,7 @@ impl Instance {
         let suspension = unsafe {
             if (*inner).is_linked() {
                 // Another call may have run in the meantime in what this one comes to.
-                (*inner).write_stack_limit();
+                (*inner).take_turn();
             }
             (*inner).resumed_at_ns = os::monotonic_ns();
             signals::enter(inner);
@@ -166,6 +170,7 @@ impl Instance {
     /// Gives the fiber's stack back.
     pub(super) fn end_call(&mut self) {
         self.inner_mut().end_wait();
+        self.inner_mut().suspended_at = 0;
         let fiber = self.fiber.take().expect("a call was begun");
         self.inner()
             .engine()

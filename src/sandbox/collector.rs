@@ -17,15 +17,18 @@
 //! * Its own memory is bounded: a thirtieth of the heap and a list of [`PENDING_MAX`] objects. When that is full, objects are marked
 //!   without being looked through, and the heap is walked for those once more.
 
-use super::fiber::yield_if_preempted;
 use super::heap::{Heap, RUN_BYTES_MIN};
 use super::instance::Inner;
+use super::signals;
+use super::store_heap::{pause, with_shapes};
 use crate::compile::info::{
-    CompositeType, ModuleInfo, SegmentMode, StorageType, ValueType, struct_layout,
+    CompositeType, HeapType, ModuleInfo, ReferenceType, SegmentMode, StorageType, ValueType,
+    struct_layout,
 };
 use crate::layout::{
-    ARRAY_ELEMENTS_OFFSET, ARRAY_LENGTH_OFFSET, EXCEPTION_KIND, EXTERNALIZED, FIRST_OBJECT,
-    FREE_KIND, HEAP_START, OBJECT_HEADER_BYTES, PAGE_BYTES, object_header,
+    ARRAY_ELEMENTS_OFFSET, ARRAY_KIND, ARRAY_LENGTH_OFFSET, EXCEPTION_KIND, EXTERNALIZED,
+    FIRST_OBJECT, FREE_KIND, HEAP_START, I31_BIT, INTERNALIZED, OBJECT_HEADER_BYTES, PAGE_BYTES,
+    object_header,
 };
 
 /// A collection is due when so many bytes were taken for objects since the last, or as many as it left alive if that is more.
@@ -39,17 +42,33 @@ const STEPS: usize = 1 << 14;
 
 const PAGE: u64 = PAGE_BYTES as u64;
 
+/// The type of what is kept of element segments: a reference of some kind.
+const ANYREF: ValueType = ValueType::Reference(ReferenceType {
+    nullable: true,
+    heap: HeapType::Any,
+});
+
 /// Where objects of one type have references to objects.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 enum Shape {
+    #[default]
     None,
     /// At these offsets.
     Fields(Vec<u32>),
     Elements,
 }
 
-/// The shapes of a module's objects.
-#[derive(Debug)]
+impl Shape {
+    fn of_fields(offsets: Vec<u32>) -> Shape {
+        match offsets.is_empty() {
+            true => Shape::None,
+            false => Shape::Fields(offsets),
+        }
+    }
+}
+
+/// The shapes of the objects of a module, or of all modules of a store.
+#[derive(Debug, Default)]
 pub(crate) struct Shapes {
     /// By signature id.
     types: Vec<Shape>,
@@ -59,44 +78,49 @@ pub(crate) struct Shapes {
 
 impl Shapes {
     pub fn new(info: &ModuleInfo) -> Shapes {
-        let fields = |offsets: Vec<u32>| match offsets.is_empty() {
-            true => Shape::None,
-            false => Shape::Fields(offsets),
-        };
-        let count = info.signature_ids.iter().max().map_or(0, |id| id + 1);
-        let mut types: Vec<Shape> = (0..count).map(|_| Shape::None).collect();
-        for (ty, id) in info.types.iter().zip(&info.signature_ids) {
-            types[*id as usize] = match &ty.composite {
+        let mut shapes = Shapes::default();
+        shapes.add_types(info, &info.signature_ids);
+        for tag in 0..info.tags.len() as u32 {
+            shapes.add_tag(info.tag_values(tag));
+        }
+        shapes
+    }
+
+    /// Adds the types of a module, under these ids.
+    pub fn add_types(&mut self, info: &ModuleInfo, ids: &[u32]) {
+        let count = ids.iter().max().map_or(0, |id| *id as usize + 1);
+        let count = count.max(self.types.len());
+        self.types.resize_with(count, Shape::default);
+        for (ty, id) in info.types.iter().zip(ids) {
+            self.types[*id as usize] = match &ty.composite {
                 CompositeType::Function(_) => Shape::None,
                 CompositeType::Struct(all) => {
                     let places = all.iter().zip(struct_layout(all).0);
                     let objects = places.filter(|(field, _)| field.storage.is_object());
-                    fields(objects.map(|(_, offset)| offset).collect())
+                    Shape::of_fields(objects.map(|(_, offset)| offset).collect())
                 }
                 CompositeType::Array(element) if element.storage.is_object() => Shape::Elements,
                 CompositeType::Array(_) => Shape::None,
             };
         }
-        let exception = |tag: usize| {
-            let mut at = OBJECT_HEADER_BYTES as u32;
-            let mut offsets = Vec::new();
-            for ty in info.tag_values(tag as u32) {
-                if is_object(*ty) {
-                    offsets.push(at);
-                }
-                at += ty.words() as u32 * 8;
+    }
+
+    /// Adds the next tag.
+    pub fn add_tag(&mut self, values: &[ValueType]) {
+        let mut at = OBJECT_HEADER_BYTES as u32;
+        let mut offsets = Vec::new();
+        for ty in values {
+            if is_object(*ty) {
+                offsets.push(at);
             }
-            fields(offsets)
-        };
-        Shapes {
-            types,
-            exceptions: (0..info.tags.len()).map(exception).collect(),
+            at += ty.words() as u32 * 8;
         }
+        self.exceptions.push(Shape::of_fields(offsets));
     }
 
     fn of(&self, kind: u32) -> &Shape {
         let shape = match kind & EXCEPTION_KIND {
-            0 => self.types.get(kind as usize),
+            0 => self.types.get((kind & !ARRAY_KIND) as usize),
             _ => self.exceptions.get((kind & !EXCEPTION_KIND) as usize),
         };
         shape.expect("an object of a type of the module")
@@ -255,7 +279,9 @@ impl Collector {
 
     /// Marks what a word of the stack could stand for: a reference, also its low half alone, or an address that was computed
     /// from it, of which any part may have been added first.
-    fn mark_word(&mut self, heap: Heap, shapes: &Shapes, vmctx: u64, word: u64) {
+    fn mark_word(&mut self, heap: Heap, shapes: &Shapes, word: u64) {
+        // Where the vmctx is if the heap is the instance's own; that of a store is added as a whole.
+        let vmctx = (heap.base() as u64).wrapping_sub(HEAP_START);
         let candidates = [
             u64::from(word as u32),
             word.wrapping_sub(vmctx),
@@ -369,21 +395,37 @@ impl Collector {
     }
 }
 
+/// Whether a word of such a type refers to an object, and is not null, a number or an external reference.
+fn refers_to_object(ty: ValueType, word: u64) -> bool {
+    let ValueType::Reference(ty) = ty else {
+        return false;
+    };
+    let marked = ty.heap != HeapType::Extern || word & EXTERNALIZED != 0;
+    let reference = word & !EXTERNALIZED;
+    is_object(ValueType::Reference(ty))
+        && marked
+        && (FIRST_OBJECT..1 << 32).contains(&reference)
+        && reference & (I31_BIT | INTERNALIZED) == 0
+}
+
 impl Inner {
-    /// Marks what the instance itself refers to.
-    fn mark_state(&mut self, heap: Heap, shapes: &Shapes) {
+    /// Does something with every word of the state that may refer to an object, given its type: what the instance imports is
+    /// another's.
+    fn for_object_words(&mut self, mut act: impl FnMut(ValueType, u64)) {
         let module = self.linked.module().clone();
         let info = &module.shared.info;
-        let mut collector = std::mem::take(&mut self.collector);
-        for (global, offset) in info.globals.iter().zip(&info.layout.globals) {
+        let globals = info.globals.iter().zip(&info.layout.globals);
+        for (global, offset) in globals.skip(info.imported_globals as usize) {
             if is_object(global.value) {
-                collector.mark_reference(heap, shapes, *self.word(*offset));
+                act(global.value, *self.word(*offset));
             }
         }
-        for (index, table) in info.tables.iter().enumerate() {
-            if is_object(ValueType::Reference(table.element)) {
-                for entry in self.table(index) {
-                    collector.mark_reference(heap, shapes, *entry);
+        let tables = info.tables.iter().enumerate();
+        for (index, table) in tables.skip(info.imported_tables as usize) {
+            let element = ValueType::Reference(table.element);
+            if is_object(element) {
+                for entry in self.own_table(index) {
+                    act(element, *entry);
                 }
             }
         }
@@ -392,11 +434,30 @@ impl Inner {
                 (&segment.mode, info.layout.elements[index])
             {
                 for element in 0..self.element_count(index) as u32 {
-                    let word = *self.word(place + element * 8);
-                    collector.mark_reference(heap, shapes, word);
+                    act(ANYREF, *self.word(place + element * 8));
                 }
             }
         }
+    }
+
+    /// Whether the state refers to an object, which is on the heap of a store.
+    pub(crate) fn refers_to_objects(&mut self) -> bool {
+        let mut refers = false;
+        self.for_object_words(|ty, word| refers |= refers_to_object(ty, word));
+        refers
+    }
+
+    /// Marks what the instance itself refers to.
+    fn mark_state(&mut self, heap: Heap, shapes: &Shapes) {
+        let mut collector = std::mem::take(self.collector_mut());
+        self.for_object_words(|_, word| collector.mark_reference(heap, shapes, word));
+        if let Some(links) = &self.links {
+            for word in links.exception() {
+                collector.mark_reference(heap, shapes, *word);
+            }
+        }
+        let module = self.linked.module().clone();
+        let info = module.info();
         if let Some(place) = info.layout.exception {
             let tags = 0..info.tags.len() as u32;
             let bytes = tags.map(|tag| (info.exception_header(tag) >> 32) as u32);
@@ -404,23 +465,28 @@ impl Inner {
                 collector.mark_reference(heap, shapes, *self.word(place + offset));
             }
         }
-        self.collector = collector;
+        *self.collector_mut() = collector;
     }
+}
 
-    /// Marks what the compiled code of the call in progress may refer to: from the registers that its last call of a built-in
-    /// saved to the base of its stack.
-    fn mark_stack(&mut self, heap: Heap, shapes: &Shapes, saved: Saved) {
-        let stack = self.frames_range();
-        let first = saved.0 as usize;
+impl Collector {
+    /// Marks what the compiled code of a call may refer to: from where registers were saved when it called a built-in, or when it
+    /// was suspended, to the base of its stack.
+    fn mark_stack(
+        &mut self,
+        heap: Heap,
+        shapes: &Shapes,
+        stack: std::ops::Range<usize>,
+        first: usize,
+    ) {
         assert!(
             stack.contains(&first) && first.is_multiple_of(8),
             "on the stack of the call"
         );
-        let vmctx = self.vmctx() as u64;
         for address in (first..stack.end).step_by(8) {
-            // SAFETY: on the call's own stack, which is mapped; no frame from there on changes while the call is in this built-in.
+            // SAFETY: on the call's own stack, which is mapped; no frame from there on changes while a collection is in this step.
             let word = unsafe { (address as *const u64).read() };
-            self.collector.mark_word(heap, shapes, vmctx, word);
+            self.mark_word(heap, shapes, word);
         }
     }
 }
@@ -456,47 +522,60 @@ macro_rules! saving_registers {
 }
 pub(super) use saving_registers;
 
-/// Frees the objects that nothing refers to.
+/// Frees the objects that nothing refers to. Gives up the thread meanwhile if it is patient; then it ends early, and answers `false`, if
+/// another call had a turn with the heap.
 ///
 /// # Safety
 /// As for [`allocate`](super::heap::allocate).
-pub(super) unsafe fn collect(inner: *mut Inner, saved: Saved) {
+pub(super) unsafe fn collect(inner: *mut Inner, saved: Saved, patient: bool) -> bool {
     // SAFETY: the caller's promise. No reference into `inner` is live across a suspension, nothing that needs dropping is on the stack,
-    // and the heap does not change while the guest is suspended in this built-in.
+    // and the heap has not changed when `pause` says so.
     unsafe {
         (*inner).retire_run();
         let heap = (*inner).heap();
-        (*inner).collector.begin(heap);
-        while (*inner).collector.survey(heap) {
-            yield_if_preempted(inner);
-        }
-        {
-            let module = (*inner).linked.module().clone();
-            let shapes = module.shapes();
-            (*inner).mark_state(heap, shapes);
-            (*inner).mark_stack(heap, shapes, saved);
-        }
-        loop {
-            let more = {
-                let module = (*inner).linked.module().clone();
-                (*inner).collector.trace(heap, module.shapes())
-            };
-            if !more {
-                break;
+        (*inner).collector_mut().begin(heap);
+        while (*inner).collector_mut().survey(heap) {
+            if patient && !pause(inner) {
+                return false;
             }
-            yield_if_preempted(inner);
+        }
+        with_shapes(inner, |shapes| {
+            // The call in progress is not always one that was begun in this instance.
+            let call = signals::running_instance();
+            let stack = (*call).frames_range();
+            (*inner)
+                .collector_mut()
+                .mark_stack(heap, shapes, stack, saved.0 as usize);
+            for other in (*inner).sharing_heap() {
+                (*other).mark_state(heap, shapes);
+                let first = (*other).suspended_at;
+                if first != 0 {
+                    let stack = (*other).frames_range();
+                    (*inner)
+                        .collector_mut()
+                        .mark_stack(heap, shapes, stack, first);
+                }
+            }
+        });
+        while with_shapes(inner, |shapes| (*inner).collector_mut().trace(heap, shapes)) {
+            if patient && !pause(inner) {
+                return false;
+            }
         }
         (*inner).set_first_free(0);
-        (*inner).collector.begin_sweep();
+        (*inner).collector_mut().begin_sweep();
         loop {
-            let more = (*inner).collector.sweep(heap);
-            let first = (*inner).collector.first_free;
+            let more = (*inner).collector_mut().sweep(heap);
+            let first = (*inner).collector_mut().first_free;
             (*inner).set_first_free(first);
             if !more {
                 break;
             }
-            yield_if_preempted(inner);
+            if patient && !pause(inner) {
+                return false;
+            }
         }
-        (*inner).collector.end();
+        (*inner).collector_mut().end();
+        true
     }
 }

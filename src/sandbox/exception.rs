@@ -14,8 +14,10 @@
 //!   function never calls a guest on the same fiber, so that none of its frames lies in between.
 //! * A handler finds everything it uses in its frame: for the code generator a call with a handler preserves no register.
 //! * The walk stays on the call's stack, and the frame that is gone on with lies outwards of the stub's.
-//! * What is handed on is the address of an exception in the instance: in the place of its state for one on its way, or an
-//!   object. Whatever compiled code says is checked against its tag before it is believed.
+//! * What is handed on is the address of an exception: in the place for one on its way, or an object. Whatever compiled code says is
+//!   checked against its tag before it is believed.
+//! * Instances of a store throw to each other: frames and handlers are those of any module of the store. The place for an exception
+//!   on its way is the call's there and not an instance's, since another call may run, and throw, before it is caught.
 
 use super::collector::{Saved, saving_registers};
 use super::fiber::{contain, inner_of};
@@ -23,7 +25,8 @@ use super::heap;
 use super::instance::Inner;
 use super::signals;
 use super::trap::{Exception, Reason};
-use crate::layout::{EXCEPTION_KIND, FIRST_OBJECT, OBJECT_HEADER_BYTES, header};
+use crate::compile::info::ModuleInfo;
+use crate::layout::{EXCEPTION_KIND, FIRST_OBJECT, OBJECT_HEADER_BYTES};
 use std::arch::asm;
 
 /// Where an exception is caught.
@@ -35,15 +38,24 @@ struct Handler {
 }
 
 impl Inner {
-    /// The tag of the exception at an address.
+    /// Where an exception on its way is, thrown by code of this instance.
+    fn exception_place(&self) -> u64 {
+        if self.is_linked() {
+            let call = signals::running_instance();
+            // SAFETY: a guest's call runs on this thread, being what called the built-in; its instance is alive.
+            let links = unsafe { (*call).links.as_ref() };
+            return links.expect("it is of the same store").exception_address();
+        }
+        let place = self.linked.module().info().layout.exception;
+        self.vmctx() as u64 + u64::from(place.expect("the module has tags"))
+    }
+
+    /// The tag of the exception at an address: its index, or in a store what that calls it.
     ///
     /// # Panics
     /// When there is none: a defect of compiled code.
     fn exception_tag(&self, address: u64) -> u32 {
-        let info = &self.linked.module().shared.info;
-        let vmctx = self.vmctx() as u64;
-        let place = info.layout.exception.expect("the module has tags");
-        let room = match address.wrapping_sub(vmctx) == u64::from(place) {
+        let room = match address == self.exception_place() {
             true => u64::MAX,
             false => {
                 let length = self.heap_length();
@@ -53,31 +65,40 @@ impl Inner {
             }
         };
         assert!(room >= OBJECT_HEADER_BYTES);
-        // SAFETY: a word of the state, by the layout, or within the heap's length: accessible, aligned, and not written meanwhile.
+        // SAFETY: the first word of the place for exceptions, or within the heap's length: accessible, aligned, and not written meanwhile.
         let header = unsafe { (address as *const u64).read() };
         let tag = header as u32 & !EXCEPTION_KIND;
-        assert!((tag as usize) < info.tags.len(), "an exception of a tag");
-        assert_eq!(header, info.exception_header(tag), "an exception's header");
+        let expected = self.exception_header(tag);
+        assert_eq!(Some(header), expected, "an exception's header");
         assert!(header >> 32 <= room, "an exception that is whole");
         tag
+    }
+
+    /// The header of exceptions with a tag, if there is one.
+    fn exception_header(&self, tag: u32) -> Option<u64> {
+        if let Some(links) = &self.links {
+            return links.store.with_tag(tag, |tag| tag.header);
+        }
+        let info = self.linked.module().info();
+        ((tag as usize) < info.tags.len()).then(|| info.exception_header(tag))
     }
 
     /// The words of the values of the exception at an address.
     fn exception_words(&self, address: u64) -> &[u64] {
         let tag = self.exception_tag(address);
-        let bytes = self.linked.module().shared.info.exception_header(tag) >> 32;
-        let words = (bytes - OBJECT_HEADER_BYTES) as usize / 8;
-        // SAFETY: `exception_tag` made sure that so much follows the header, in the state or within the heap's length; the instance is
-        // borrowed.
+        let header = self.exception_header(tag).expect("there is the tag");
+        let words = ((header >> 32) - OBJECT_HEADER_BYTES) as usize / 8;
+        // SAFETY: `exception_tag` made sure that so much follows the header, in the place that is as long as the longest or within the
+        // heap's length; the instance is borrowed, and no guest runs meanwhile.
         unsafe { std::slice::from_raw_parts((address as *const u64).add(1), words) }
     }
 
-    /// The handler that an exception thrown by the guest's last call of a built-in comes to.
-    fn handler(&self) -> Option<Handler> {
-        let module = self.linked.module();
+    /// The handler that an exception comes to which was thrown by a call of a built-in, given its stub's frame.
+    fn handler(&self, stub: usize) -> Option<Handler> {
+        let (own, mut other) = (self.linked.module(), None);
         // SAFETY: a guest's call runs on this thread, being what called the built-in; its instance is alive.
         let stack = unsafe { (*signals::running_instance()).frames_range() };
-        let mut frame = self.read_header(header::EXIT_FRAME) as usize;
+        let mut frame = stub;
         loop {
             assert!(
                 stack.contains(&frame) && frame.is_multiple_of(16),
@@ -88,6 +109,7 @@ impl Inner {
                 let words = frame as *const usize;
                 (words.read(), words.add(1).read())
             };
+            let module = other.as_ref().unwrap_or(own);
             if let Some((code, frame_bytes)) = module.handler_at(return_address) {
                 // It may lie below the frame that was called: a callee gives the stack of its arguments back, also to what it
                 // calls in its place.
@@ -103,8 +125,9 @@ impl Inner {
                 });
             }
             if !module.is_code(return_address) {
-                // The entry trampoline was called by the host; or the function by another instance, which knows other tags.
-                return None;
+                // The host called the entry trampoline; or another instance the function, and the frame is looked at once more.
+                other = Some(self.linked_module_at(return_address)?);
+                continue;
             }
             assert!(caller > frame, "frames follow each other");
             frame = caller;
@@ -113,18 +136,33 @@ impl Inner {
 
     fn uncaught(&self, address: u64) -> Exception {
         let tag = self.exception_tag(address);
-        let info = &self.linked.module().shared.info;
-        Exception {
+        let words = self.exception_words(address).to_vec();
+        let describe = |info: &ModuleInfo, index: u32| Exception {
             tag,
-            name: info.tags[tag as usize].name.clone(),
-            types: info.tag_values(tag).to_vec(),
-            words: self.exception_words(address).to_vec(),
+            name: info.tags[index as usize].name.clone(),
+            types: info.tag_values(index).to_vec(),
+            words,
+        };
+        match &self.links {
+            None => describe(self.linked.module().info(), tag),
+            Some(links) => links
+                .store
+                .with_tag(tag, |of| describe(of.module.info(), of.index))
+                .expect("there is the tag"),
         }
     }
 }
 
 /// See [`Builtin::Throw`](crate::layout::Builtin::Throw).
-pub unsafe extern "C" fn throw(vmctx: *mut u8, exception: u64) -> u64 {
+///
+/// Its stub's frame pointer, which is in the register still, is where the way to the handler begins. (What the stub noted in the header is
+/// another call's if that came through the same instance in between.)
+#[unsafe(naked)]
+pub unsafe extern "C" fn throw() -> u64 {
+    std::arch::naked_asm!("mov rdx, rbp", "jmp {throw}", throw = sym throw_from)
+}
+
+unsafe extern "C" fn throw_from(vmctx: *mut u8, exception: u64, stub: usize) -> u64 {
     let mut found = None;
     // SAFETY: called by a stub of compiled code with its vmctx, so the instance is live, this is its fiber, and its owner waits in
     // `resume`. What the closure leaves has nothing to drop.
@@ -132,7 +170,7 @@ pub unsafe extern "C" fn throw(vmctx: *mut u8, exception: u64) -> u64 {
         let inner = inner_of(vmctx);
         contain(inner, || {
             let tag = (*inner).exception_tag(exception);
-            let handler = (*inner).handler();
+            let handler = (*inner).handler(stub);
             let handler =
                 handler.ok_or_else(|| Reason::UncaughtException((*inner).uncaught(exception)))?;
             found = Some((handler, tag));
@@ -188,7 +226,8 @@ unsafe extern "C" fn exception_reference_saved(
             if offset < (*inner).heap_length() {
                 return Ok(offset);
             }
-            let header = (*inner).linked.module().info().exception_header(tag);
+            let header = (*inner).exception_header(tag);
+            let header = header.expect("there is the tag");
             let reference = heap::allocate(inner, header, saved)?;
             let words = (*inner).exception_words(exception);
             let values = (*inner).object(reference).add(1);

@@ -19,6 +19,7 @@ use super::trap::Reason;
 use crate::layout::header;
 use corosensei::{Coroutine, CoroutineResult, Yielder};
 use std::any::Any;
+use std::arch::asm;
 use std::marker::PhantomData;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::ptr::NonNull;
@@ -93,11 +94,32 @@ impl Fiber {
 
 /// Suspends the fiber of a call that was begun in `inner`. Returns when it is resumed.
 ///
+/// Meanwhile another call may collect objects, and looks for references from the registers that are saved here on. So this has a frame of
+/// its own: whatever its caller holds, in registers or on the stack, is there or further out.
+///
 /// # Safety
 /// Called on the fiber of `inner`, the instance that the call was begun in, with no reference into `inner` live.
+#[inline(never)]
 pub unsafe fn suspend(inner: *mut Inner, suspension: Suspension) {
-    // SAFETY: the yielder was noted by this fiber's first frame, which is still below us on this stack.
-    unsafe { (*(*inner).yielder).suspend(suspension) };
+    let mut saved = [0u64; 6];
+    // SAFETY: stores the registers that callees preserve; the yielder was noted by this fiber's first frame, which is still below us on
+    // this stack.
+    unsafe {
+        asm!(
+            "mov [{saved}], rbx",
+            "mov [{saved} + 8], rbp",
+            "mov [{saved} + 16], r12",
+            "mov [{saved} + 24], r13",
+            "mov [{saved} + 32], r14",
+            "mov [{saved} + 40], r15",
+            saved = in(reg) saved.as_mut_ptr(),
+            options(nostack, preserves_flags),
+        );
+        (*inner).suspended_at = saved.as_ptr() as usize;
+        (*(*inner).yielder).suspend(suspension);
+        (*inner).suspended_at = 0;
+    }
+    std::hint::black_box(&saved);
 }
 
 /// Notes that the call in progress is in the host, called by code of `inner`; answers the instance that the call was begun in.
@@ -130,13 +152,25 @@ pub unsafe fn stop(inner: *mut Inner, reason: Reason) -> ! {
     unreachable!("a stopped fiber is never resumed")
 }
 
+/// Suspends a guest in the host, called by code of `inner`.
+///
+/// # Safety
+/// As for [`stop`], but that what is on the stack may be dropped when the guest goes on.
+unsafe fn suspend_in_host(inner: *mut Inner, suspension: Suspension) {
+    // SAFETY: the caller's promise. Another call of the same store may come through the same instance meanwhile, and leave its frame.
+    unsafe {
+        let frame = (*inner).read_header(header::EXIT_FRAME);
+        suspend(in_host(inner), suspension);
+        (*inner).write_header(header::EXIT_FRAME, frame);
+    }
+}
+
 /// See [`Caller::suspend`].
 pub fn suspend_blocked(inner: NonNull<Inner>) {
     // SAFETY: `inner` comes from a `Caller`, which exists only while its instance executes a host call on its fiber; the
     // caller's exclusive borrow shows that no reference into the instance is live.
     unsafe {
-        let call = in_host(inner.as_ptr());
-        suspend(call, Suspension::Blocked);
+        suspend_in_host(inner.as_ptr(), Suspension::Blocked);
     }
 }
 
@@ -149,7 +183,7 @@ pub unsafe fn yield_if_preempted(inner: *mut Inner) {
     // SAFETY: the flag is atomic and shared only with the signal handler of this thread; the running instance is alive.
     unsafe {
         if (*call).preempt_pending.swap(false, Ordering::Relaxed) {
-            suspend(in_host(inner), Suspension::Preempted);
+            suspend_in_host(inner, Suspension::Preempted);
         }
     }
 }

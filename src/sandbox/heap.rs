@@ -15,17 +15,19 @@
 //!   that it has stored and not passed yet is the one other word.
 //! * Objects do not move. `collector.rs` makes those that nothing refers to free runs, which become the current run in turn.
 //! * Length, `next`, `limit` and the first free run are words of the state: a heap is frozen, restored and reset like memory,
-//!   without fix-ups.
+//!   without fix-ups. Instances of a store have one heap together, and these words with it (`store_heap.rs`).
 //! * The heap counts in [`Limits::memory_bytes`](super::Limits::memory_bytes) with its length.
 
 use super::builtins::PART_BYTES;
 use super::collector::{self, Saved};
-use super::fiber::yield_if_preempted;
 use super::instance::Inner;
+use super::store_heap::pause;
 use super::trap::{Limit, Reason};
 use crate::layout::{
-    FIRST_OBJECT, FREE_KIND, HEAP_START, HeapLayout, OBJECT_HEADER_BYTES, PAGE_BYTES, object_header,
+    FIRST_OBJECT, FREE_KIND, HEAP_RESERVED_BYTES, HEAP_START, HeapLayout, OBJECT_HEADER_BYTES,
+    PAGE_BYTES, object_header,
 };
+use std::io;
 
 /// By how many bytes the heap grows at least, and at most beyond what is asked for.
 const GROWTH_BYTES_MIN: u64 = 64 << 10;
@@ -40,6 +42,24 @@ pub(super) const RUN_BYTES_MIN: u64 = 32;
 /// How many free runs are looked at for one that is long enough, before the heap grows instead.
 const RUNS_TRIED: usize = 32;
 
+/// How many are looked at between two looks at the time slice.
+const RUNS_PER_PART: usize = 1 << 14;
+
+/// A place in the list of free runs: one of them, 0 at the end, and that before it.
+#[derive(Clone, Copy)]
+struct FreeRun {
+    before: Option<u64>,
+    run: u64,
+}
+
+/// What is known of a heap, besides its length.
+#[derive(Clone, Copy)]
+pub(super) enum Word {
+    Next,
+    Limit,
+    FirstFree,
+}
+
 /// A heap as bytes: what is accessible of it, without its meaning.
 #[derive(Clone, Copy)]
 pub(super) struct Heap {
@@ -48,6 +68,10 @@ pub(super) struct Heap {
 }
 
 impl Heap {
+    pub fn base(self) -> *mut u8 {
+        self.base
+    }
+
     pub fn length(self) -> u64 {
         self.length
     }
@@ -108,25 +132,45 @@ impl Inner {
         }
     }
 
-    /// The current run.
-    fn run(&mut self) -> (u64, u64) {
+    fn heap_word_offset(&self, word: Word) -> u32 {
         let layout = self.heap_layout();
+        match word {
+            Word::Next => layout.next_offset,
+            Word::Limit => layout.limit_offset,
+            Word::FirstFree => layout.free_offset,
+        }
+    }
+
+    fn heap_word(&self, word: Word) -> u64 {
+        match &self.links {
+            Some(links) => links.store.heap.word(word).get(),
+            None => self.read_word(self.heap_word_offset(word)),
+        }
+    }
+
+    fn set_heap_word(&mut self, word: Word, value: u64) {
+        match &self.links {
+            Some(links) => links.store.heap.word(word).set(value),
+            None => *self.word(self.heap_word_offset(word)) = value,
+        }
+    }
+
+    /// The current run.
+    fn run(&self) -> (u64, u64) {
         let length = self.heap_length().max(FIRST_OBJECT);
-        let limit = (*self.word(layout.limit_offset)).clamp(FIRST_OBJECT, length);
-        let next = (*self.word(layout.next_offset)).clamp(FIRST_OBJECT, limit);
+        let limit = self.heap_word(Word::Limit).clamp(FIRST_OBJECT, length);
+        let next = self.heap_word(Word::Next).clamp(FIRST_OBJECT, limit);
         (next, limit)
     }
 
     fn set_run(&mut self, next: u64, limit: u64) {
-        let layout = self.heap_layout();
-        *self.word(layout.next_offset) = next;
-        *self.word(layout.limit_offset) = limit;
+        self.set_heap_word(Word::Next, next);
+        self.set_heap_word(Word::Limit, limit);
     }
 
     /// The first free run, 0 for none; each has the next in its second word.
     pub(super) fn set_first_free(&mut self, run: u64) {
-        let layout = self.heap_layout();
-        *self.word(layout.free_offset) = run;
+        self.set_heap_word(Word::FirstFree, run);
     }
 
     /// Makes what is left of the current run a free one, so that the heap has no gap.
@@ -152,19 +196,20 @@ impl Inner {
         Some(next)
     }
 
-    /// Takes a free run of so many bytes at least off the list, looking at so many.
-    fn take_free_run(&mut self, bytes: u64, tried: usize) -> Option<(u64, u64)> {
-        let (heap, layout) = (self.heap(), self.heap_layout());
-        let mut before = None;
-        let mut run = *self.word(layout.free_offset);
+    /// Takes a free run of so many bytes at least off the list, looking at so many from a place in the list on, which goes on with them.
+    fn take_free_run(&mut self, bytes: u64, at: &mut FreeRun, tried: usize) -> Option<(u64, u64)> {
+        let heap = self.heap();
         for _ in 0..tried {
+            let FreeRun { before, run } = *at;
             if run == 0 {
                 return None;
             }
             let (length, after) = (heap.bytes_at(run), heap.read(run + 8));
             if length < bytes {
-                before = Some(run);
-                run = after;
+                *at = FreeRun {
+                    before: Some(run),
+                    run: after,
+                };
                 continue;
             }
             let mut taken = bytes.max(RUN_BYTES_MAX).min(length);
@@ -190,12 +235,10 @@ impl Inner {
     /// Lengthens the heap so that an object of so many bytes fits the current run.
     fn grow_heap(&mut self, bytes: u64) -> Result<(), Reason> {
         const PAGE: u64 = PAGE_BYTES as u64;
-        let index = self.heap_index();
-        let length = self.own_memory_length(index);
-        let others_bytes = self.memory_bytes() - length;
-        let room = self.limits.memory_bytes.saturating_sub(others_bytes);
-        let reserved_bytes = self.heap_layout().memory.reserved_bytes;
-        let room = room.min(reserved_bytes) / PAGE * PAGE;
+        let length = self.heap_length();
+        let taken = self.memory_bytes();
+        let more = self.limits.memory_bytes.saturating_sub(taken);
+        let room = (length + more).min(HEAP_RESERVED_BYTES) / PAGE * PAGE;
         // The current run goes on where it is the last.
         let (next, limit) = self.run();
         let start = if limit == length { next } else { length };
@@ -204,19 +247,30 @@ impl Inner {
         if end > room {
             return Err(Reason::Limit(Limit::Memory {
                 limit_bytes: self.limits.memory_bytes,
-                wanted_bytes: others_bytes + end,
+                wanted_bytes: taken + end.saturating_sub(length),
             }));
         }
         let ahead = length.clamp(GROWTH_BYTES_MIN, GROWTH_BYTES_MAX);
         let wanted = (length + ahead).max(end.next_multiple_of(PAGE)).min(room);
-        self.set_memory_length(index, wanted).map_err(|error| {
+        self.lengthen_heap(wanted).map_err(|error| {
             Reason::Host(format!("the system has no memory for an object: {error}"))
         })?;
         if start != next {
             self.retire_run();
         }
-        self.collector.allocated(wanted - length);
+        self.collector_mut().allocated(wanted - length);
         self.set_run(start, wanted);
+        Ok(())
+    }
+
+    fn lengthen_heap(&mut self, bytes: u64) -> io::Result<()> {
+        let Some(links) = &mut self.links else {
+            return self.set_memory_length(self.heap_index(), bytes);
+        };
+        let length = links.store.heap.length();
+        links.store.heap.lengthen(bytes)?;
+        links.heap_bytes += bytes - length;
+        self.peak_memory_bytes = self.peak_memory_bytes.max(self.memory_bytes());
         Ok(())
     }
 
@@ -236,14 +290,18 @@ impl Inner {
 
     /// Where the heap begins, or would if the module had one.
     pub fn heap_base(&self) -> *mut u8 {
-        self.vmctx().wrapping_add(HEAP_START as usize)
+        match &self.links {
+            Some(links) => links.store.heap.base(),
+            None => self.vmctx().wrapping_add(HEAP_START as usize),
+        }
     }
 
     /// Bytes of the heap that are accessible.
     pub fn heap_length(&self) -> u64 {
-        match self.linked.module().shared.info.layout.heap {
-            Some(_) => self.own_memory_length(self.heap_index()),
-            None => 0,
+        match (&self.links, self.linked.module().info().layout.heap) {
+            (Some(links), _) => links.store.heap.length(),
+            (None, Some(_)) => self.own_memory_length(self.heap_index()),
+            (None, None) => 0,
         }
     }
 
@@ -266,22 +324,30 @@ pub(super) unsafe fn allocate(inner: *mut Inner, header: u64, saved: Saved) -> R
         if let Some(object) = (*inner).allocate_in_run(header) {
             return Ok(object);
         }
-        let mut collected = (*inner).collector.is_due((*inner).heap_length());
-        if collected {
-            collector::collect(inner, saved);
-        }
+        let length = (*inner).heap_length();
+        let mut wanted = (*inner).collector_mut().is_due(length);
+        let (mut collected, mut patient) = (false, true);
         loop {
+            if wanted && !collected {
+                collected = collector::collect(inner, saved, patient);
+                if !collected {
+                    patient = false;
+                    continue;
+                }
+            }
             let tried = if collected { usize::MAX } else { RUNS_TRIED };
-            if begin_free_run(inner, header >> 32, tried) {
-                break;
+            match begin_free_run(inner, header >> 32, tried, patient) {
+                Some(true) => break,
+                Some(false) => {}
+                None => {
+                    (collected, patient) = (false, false);
+                    continue;
+                }
             }
             match (*inner).grow_heap(header >> 32) {
                 Ok(()) => break,
                 Err(limit) if collected => return Err(limit),
-                Err(_) => {
-                    collector::collect(inner, saved);
-                    collected = true;
-                }
+                Err(_) => wanted = true,
             }
         }
         let object = (*inner).allocate_in_run(header);
@@ -289,29 +355,52 @@ pub(super) unsafe fn allocate(inner: *mut Inner, header: u64, saved: Saved) -> R
     }
 }
 
-/// Makes a free run of so many bytes at least the current one, if there is one.
+/// Makes a free run of so many bytes at least the current one, if there is one. `None` if another call had a turn meanwhile, for which
+/// one that is patient gives up the thread: then all is to be looked at again.
 ///
 /// # Safety
 /// As for [`allocate`].
-unsafe fn begin_free_run(inner: *mut Inner, bytes: u64, tried: usize) -> bool {
-    // SAFETY: the caller's promise. While the guest is suspended here, the run is a free one that is in no list.
+unsafe fn begin_free_run(
+    inner: *mut Inner,
+    bytes: u64,
+    tried: usize,
+    patient: bool,
+) -> Option<bool> {
+    // SAFETY: the caller's promise. While the guest is suspended here, the run is a free one that is in no list: at most a collection
+    // by another call makes it another's, and then it is not touched any more.
     unsafe {
-        let Some((run, taken)) = (*inner).take_free_run(bytes, tried) else {
-            return false;
+        let mut at = FreeRun {
+            before: None,
+            run: (*inner).heap_word(Word::FirstFree),
         };
-        (*inner).collector.allocated(taken);
-        (*inner).retire_run();
+        let mut left = tried;
+        let (run, taken) = loop {
+            let part = left.min(RUNS_PER_PART);
+            if let Some(found) = (*inner).take_free_run(bytes, &mut at, part) {
+                break found;
+            }
+            left -= part;
+            if at.run == 0 || left == 0 {
+                return Some(false);
+            }
+            // The list is as it was when `pause` says so.
+            if patient && !pause(inner) {
+                return None;
+            }
+        };
+        (*inner).collector_mut().allocated(taken);
         let mut done = OBJECT_HEADER_BYTES;
         while done < taken {
             let part = (taken - done).min(PART_BYTES as u64);
             (*inner).heap().clear(run + done, part);
             done += part;
-            if done < taken {
-                yield_if_preempted(inner);
+            if done < taken && patient && !pause(inner) {
+                return None;
             }
         }
+        (*inner).retire_run();
         (*inner).heap().write(run, 0);
         (*inner).set_run(run, run + taken);
-        true
+        Some(true)
     }
 }

@@ -6,11 +6,11 @@
 
 use super::atomic::AtomicWait;
 use super::collector::Collector;
-use super::contents::Contents;
 use super::engine::Engine;
 use super::fiber::{self, Fiber, FiberYielder};
 use super::links::Links;
 use super::module::{Linked, Module};
+use super::origin::{Origin, Settled};
 use super::os::{self, Access};
 use super::signals::Fault;
 use super::slots::Slot;
@@ -26,7 +26,7 @@ use std::time::Duration;
 /// What an instance may use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// Linear memory, all memories together, and the object heap.
+    /// Linear memory, all memories together, and the object heap; in a store, as much of its heap as the instance lengthened it by.
     pub memory_bytes: u64,
     /// Elements of each table.
     pub table_elements: u64,
@@ -56,66 +56,6 @@ pub(crate) enum Place {
     HostCall { frame: usize },
 }
 
-/// What an instance is restored from and reset to; made by the snapshot side.
-#[derive(Debug)]
-pub(crate) struct Origin {
-    pub contents: Contents,
-    /// The contents, mapped for reading: what a reset copies from.
-    pub mapping: os::Reservation,
-    /// What is accessible of an instance after a restore, in ascending order: the header, the state and memory 0 are the
-    /// first, each further memory is one.
-    pub parts: Vec<Part>,
-    /// Length of each linear memory in the image, and of the object heap, if the module has one.
-    pub memories: Vec<u64>,
-    /// Pages that calls wrote lately, as (first, end) page numbers from the slot's start: made private at restore.
-    pub written: std::cell::RefCell<Vec<(u32, u32)>>,
-    /// What every recorded call wrote: made private at restore instead of `written`, when it is known.
-    pub ahead: std::cell::RefCell<Vec<(u32, u32)>>,
-}
-
-/// Which pages of an instance were private at its last reset.
-#[derive(Debug)]
-pub(crate) struct Settled {
-    /// As (first, end) page numbers from the slot's start; not the header's page.
-    pub runs: Vec<(u32, u32)>,
-    /// The thread's page faults by then: none since means that no other page is private.
-    pub faults: u64,
-}
-
-/// A part of a slot that is accessible after a restore. All numbers are multiples of the page size.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Part {
-    /// Where it begins, from the slot's start.
-    pub start: usize,
-    pub bytes: usize,
-    /// Where it begins in the image's contents, and how many bytes they have of it; the rest is zero.
-    pub file_start: usize,
-    pub file_bytes: usize,
-}
-
-impl Part {
-    pub fn end(&self) -> usize {
-        self.start + self.bytes
-    }
-}
-
-impl Origin {
-    /// Length of all memories together.
-    pub fn memory_bytes(&self) -> u64 {
-        self.memories.iter().sum()
-    }
-
-    /// Length of linear memory 0.
-    pub fn first_memory_bytes(&self) -> u64 {
-        self.memories.first().copied().unwrap_or(0)
-    }
-
-    /// Where what is accessible ends, from the slot's start.
-    pub fn end(&self) -> usize {
-        self.parts.last().map_or(0, Part::end)
-    }
-}
-
 /// The part of an instance that compiled code, host functions and signal handlers reach by pointer.
 pub(crate) struct Inner {
     pub slot: Slot,
@@ -128,6 +68,9 @@ pub(crate) struct Inner {
     pub yielder: *const FiberYielder,
     /// The lowest value that the stack pointer of the call in progress may take in guest code.
     pub stack_limit: usize,
+    /// Where the stack of the call in progress, while it is suspended, begins to hold what compiled code will use again: registers
+    /// first. 0 while there is none.
+    pub suspended_at: usize,
     pub preempt_pending: AtomicBool,
     pub resumed_at_ns: u64,
     pub cpu_ns: u64,
@@ -135,9 +78,10 @@ pub(crate) struct Inner {
     pub atomic_wait: Option<AtomicWait>,
     pub fault: Option<Fault>,
     pub place: Place,
-    peak_memory_bytes: u64,
+    pub(super) peak_memory_bytes: u64,
     pub refused: Option<Limit>,
-    pub collector: Collector,
+    /// Of its own object heap; a store has another.
+    pub(super) collector: Collector,
     /// A page could not be read from the image file, so others may be unreadable too.
     pub image_lost: bool,
 }
@@ -274,12 +218,13 @@ impl Inner {
         }
     }
 
-    /// Current length of all linear memories of its own and of the object heap together.
+    /// Current length of all linear memories of its own and of the object heap together; of a store's heap, what it lengthened.
     pub fn memory_bytes(&self) -> u64 {
         let regions = self.linked.module().shared.info.layout.regions().count();
-        (0..regions)
+        let own: u64 = (0..regions)
             .map(|memory| self.own_memory_length(memory))
-            .sum()
+            .sum();
+        own + self.links.as_ref().map_or(0, |links| links.heap_bytes)
     }
 
     pub fn own_memory_base(&self, memory: usize) -> *mut u8 {
@@ -487,6 +432,7 @@ impl Instance {
             values: Vec::new(),
             yielder: null(),
             stack_limit: 0,
+            suspended_at: 0,
             preempt_pending: AtomicBool::new(false),
             resumed_at_ns: 0,
             cpu_ns: 0,

@@ -123,12 +123,7 @@ impl Instance {
                 wanted_elements: table.limits.minimum,
             }));
         }
-        let mut slot = module
-            .shared
-            .engine
-            .shared
-            .slots
-            .take(info.layout.is_wide(), 0)?;
+        let mut slot = module.shared.engine.shared.slots.take(&info.layout, 0)?;
         slot.clear_from(0).map_err(InstantiateError::System)?;
         for part in accessible_parts(info, &memories) {
             slot.extend_to(part.end);

@@ -13,10 +13,14 @@ use super::fiber::{Entry, Trampoline};
 use super::instance::Inner;
 use super::module::{Callable, Module};
 use super::os::{self, Access, Reservation};
+use super::store_heap::StoreHeap;
 use super::store_types::StoreTypes;
 use super::trap::Limit;
-use crate::compile::info::ValueType;
-use crate::layout::{PAGE_BYTES, StoreFunction, function_reference, header};
+use crate::compile::info::{ValueType, exception_header};
+use crate::layout::{
+    ARRAY_KIND, EXCEPTION_BYTES_MAX, EXCEPTION_KIND, PAGE_BYTES, StoreFunction, function_reference,
+    header,
+};
 use std::cell::{Cell, RefCell};
 use std::io;
 use std::ptr::NonNull;
@@ -35,9 +39,19 @@ pub(crate) struct StoreState {
     /// The signature id of each function.
     function_types: RefCell<Vec<u32>>,
     functions_accessible: Cell<usize>,
-    /// Whether an instance can pass references on that are not to functions, and whether one that can has an object heap.
-    pub passes_references: Cell<bool>,
-    pub has_objects: Cell<bool>,
+    tags: RefCell<Vec<StoreTag>>,
+    pub heap: StoreHeap,
+}
+
+/// A tag of a store. Each instance that is made has others, also of the same module.
+pub(crate) struct StoreTag {
+    /// The module that has it itself, and its index there.
+    pub module: Module,
+    pub index: u32,
+    /// The signature id of its type.
+    pub type_id: u32,
+    /// Of exceptions with it.
+    pub header: u64,
 }
 
 impl StoreState {
@@ -50,8 +64,8 @@ impl StoreState {
             functions: Reservation::new(FUNCTIONS_MAX * size_of::<StoreFunction>(), PAGE_BYTES)?,
             function_types: RefCell::default(),
             functions_accessible: Cell::new(0),
-            passes_references: Cell::new(false),
-            has_objects: Cell::new(false),
+            tags: RefCell::default(),
+            heap: StoreHeap::new()?,
         })
     }
 
@@ -91,6 +105,27 @@ impl StoreState {
         function_reference(index as u32, signature_id)
     }
 
+    /// Gives a tag that an instance of a module has itself the name under which the store knows it.
+    fn add_tag(&self, module: &Module, index: u32, type_id: u32) -> u32 {
+        let mut tags = self.tags.borrow_mut();
+        let (name, values) = (tags.len() as u32, module.info().tag_values(index));
+        assert!(name < EXCEPTION_KIND, "memory ends before numbers do");
+        let header = exception_header(name, values);
+        self.heap.shapes.borrow_mut().add_tag(values);
+        tags.push(StoreTag {
+            module: module.clone(),
+            index,
+            type_id,
+            header,
+        });
+        name
+    }
+
+    /// Looks at a tag, if there is one of this name.
+    pub fn with_tag<T>(&self, name: u32, look: impl FnOnce(&StoreTag) -> T) -> Option<T> {
+        self.tags.borrow().get(name as usize).map(look)
+    }
+
     /// The signature id of the function that a reference names, if there is one.
     fn signature_of(&self, reference: u64) -> Option<u32> {
         let types = self.function_types.borrow();
@@ -111,7 +146,7 @@ impl StoreState {
     }
 
     /// Does something with every instance until one answers.
-    fn find<T>(&self, mut look: impl FnMut(*mut Inner) -> Option<T>) -> Option<T> {
+    pub(super) fn find<T>(&self, mut look: impl FnMut(*mut Inner) -> Option<T>) -> Option<T> {
         // Of a signal handler too, which cannot wait: instances are taken in while no guest runs.
         let members = self.members.try_borrow().ok()?;
         members.iter().find_map(|inner| look(inner.as_ptr()))
@@ -133,6 +168,12 @@ pub(crate) struct Links {
     pub types: Vec<u32>,
     /// By function index.
     pub references: Vec<u64>,
+    /// What the store calls tags, by index.
+    pub tags: Vec<u32>,
+    /// The place for an exception of the call that was begun in this instance, from the first on.
+    exception: Vec<u64>,
+    /// By how much the instance lengthened the store's heap.
+    pub heap_bytes: u64,
 }
 
 /// An imported function as it is found: another instance's, or the host's, which the instance's own stub calls.
@@ -174,6 +215,13 @@ impl Inner {
             }
             links.references.push(reference);
         }
+        for index in links.tags.len()..info.tags.len() {
+            let id = links.types[info.tags[index].type_index as usize];
+            let tag = links.store.add_tag(&module, index as u32, id);
+            links.tags.push(tag);
+        }
+        let shapes = &links.store.heap.shapes;
+        shapes.borrow_mut().add_types(info, &links.types);
         self.links = Some(Box::new(links));
         self.write_link_words();
         self.write_store_header();
@@ -181,7 +229,9 @@ impl Inner {
 
     fn write_link_words(&mut self) {
         let links = self.links.take().expect("it was just linked");
-        let layout = self.linked.module().info().layout.links;
+        let module = self.linked.module().clone();
+        let info = module.info();
+        let layout = info.layout.links;
         let layout = layout.expect("only linkable modules are linked");
         let mut words = |offset: u32, values: &mut dyn Iterator<Item = u64>| {
             for (index, value) in values.enumerate() {
@@ -217,10 +267,12 @@ impl Inner {
         let functions = links.functions.iter();
         let functions = functions.flat_map(|of| [of.code as u64, of.vmctx as u64]);
         words(layout.functions, &mut { functions });
-        words(
-            layout.types,
-            &mut links.types.iter().map(|id| u64::from(*id)),
-        );
+        let kinds = (0..).zip(&links.types).map(|(ty, id)| {
+            let array = if info.is_array(ty) { ARRAY_KIND } else { 0 };
+            u64::from(id | array)
+        });
+        words(layout.types, &mut { kinds });
+        words(layout.tags, &mut links.tags.iter().map(|tag| (*tag).into()));
         words(layout.references, &mut links.references.iter().copied());
         words(layout.store, &mut std::iter::once(0));
         self.links = Some(links);
@@ -230,50 +282,72 @@ impl Inner {
     pub fn write_store_header(&mut self) {
         if let Some(links) = &self.links {
             let functions = links.store.functions.base() as u64;
+            let heap = links.store.heap.base() as u64;
             self.write_header(header::FUNCTIONS, functions);
+            self.write_header(header::HEAP, heap);
         }
     }
 
-    /// Makes the stack limit of the call in progress hold wherever it goes.
-    pub fn write_stack_limit(&mut self) {
-        let limit = self.stack_limit as u64;
-        self.write_header(header::STACK_LIMIT, limit);
-        if let Some(links) = &self.links {
-            let this: *const Inner = self;
-            links.store.find(|inner| {
-                if std::ptr::eq(inner, this) {
-                    return None::<()>;
-                }
-                // SAFETY: another instance of the store, alive; its header is accessible.
+    /// Makes the stack limit of the call that was begun here, and its place for exceptions, hold wherever it goes.
+    pub fn take_turn(&mut self) {
+        let Some(links) = &self.links else { return };
+        links.store.heap.take_turn();
+        let words = [
+            (header::STACK_LIMIT, self.stack_limit as u64),
+            (header::EXCEPTION, links.exception_address()),
+        ];
+        links.store.find(|inner| {
+            for (offset, word) in words {
+                // SAFETY: an instance of the store, alive; its header is accessible.
                 unsafe {
-                    let place = (*inner).vmctx().offset(header::STACK_LIMIT as isize);
-                    place.cast::<u64>().write(limit);
+                    let place = (*inner).vmctx().offset(offset as isize);
+                    place.cast::<u64>().write(word);
                 }
-                None
-            });
+            }
+            None::<()>
+        });
+    }
+
+    /// Makes the place for an exception of the call that begins here, in an instance of a store: as long as any could be, since
+    /// instances with other tags may come while it is suspended.
+    pub fn make_room_for_exception(&mut self) {
+        if let Some(links) = &mut self.links {
+            links
+                .exception
+                .resize(EXCEPTION_BYTES_MAX.div_ceil(8) as usize, 0);
         }
     }
 
-    /// Whether an address lies in the slot of this instance or of one that it is linked with. Safe in a signal handler.
+    /// Whether an address lies in the slot of this instance or of one that it is linked with, or in the heap they have together. Safe
+    /// in a signal handler.
     pub fn reaches(&self, address: usize) -> bool {
         // SAFETY: an instance of the store is alive; its slot does not change.
         let contains = |inner: *mut Inner| unsafe { (*inner).contains(address) }.then_some(());
-        let others = |links: &Links| links.store.find(contains).is_some();
+        let others = |links: &Links| {
+            links.store.heap.contains(address) || links.store.find(contains).is_some()
+        };
         self.contains(address) || self.links.as_deref().is_some_and(others)
     }
 
     /// The module whose text an address lies in, as far as this instance is linked with it; its own otherwise.
     pub fn module_at(&self, address: usize) -> Module {
         let own = self.linked.module();
-        let Some(links) = self.links.as_deref().filter(|_| !own.is_code(address)) else {
-            return own.clone();
-        };
+        match own.is_code(address) {
+            true => own.clone(),
+            false => self
+                .linked_module_at(address)
+                .unwrap_or_else(|| own.clone()),
+        }
+    }
+
+    /// The module of an instance of the store whose text an address lies in.
+    pub fn linked_module_at(&self, address: usize) -> Option<Module> {
         // SAFETY: an instance of the store is alive; what it was made of does not change.
         let of = |inner: *mut Inner| unsafe {
             let module = (*inner).linked.module();
             module.is_code(address).then(|| module.clone())
         };
-        links.store.find(of).unwrap_or_else(|| own.clone())
+        self.links.as_ref()?.store.find(of)
     }
 
     /// What the guest was refused by this instance, or by one that it is linked with.
@@ -388,6 +462,7 @@ impl Inner {
     /// See [`Builtin::IsSubtype`](crate::layout::Builtin::IsSubtype).
     pub fn is_subtype(&self, id: u32, of: u32) -> bool {
         let links = self.links.as_ref();
+        let [id, of] = [id, of].map(|kind| kind & !ARRAY_KIND);
         links.is_some_and(|links| links.store.types.borrow().is_subtype(id, of))
     }
 
@@ -428,6 +503,32 @@ impl Inner {
 }
 
 impl Links {
+    /// Of an instance whose types have these signature ids; what it imports, and what it has itself, is still to be added.
+    pub fn new(store: Rc<StoreState>, types: Vec<u32>) -> Links {
+        Links {
+            store,
+            types,
+            memories: Vec::new(),
+            tables: Vec::new(),
+            globals: Vec::new(),
+            functions: Vec::new(),
+            references: Vec::new(),
+            tags: Vec::new(),
+            exception: Vec::new(),
+            heap_bytes: 0,
+        }
+    }
+
+    /// The place for an exception of the call that was begun in this instance.
+    pub fn exception_address(&self) -> u64 {
+        self.exception.as_ptr() as u64
+    }
+
+    /// What is there: an exception that is on its way, or what is left of one that was.
+    pub fn exception(&self) -> &[u64] {
+        &self.exception
+    }
+
     /// Current lengths of the imported tables.
     pub fn table_lengths(&self) -> Vec<u64> {
         let length = |(owner, index): &Place| {

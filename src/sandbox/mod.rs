@@ -19,11 +19,13 @@ mod instance;
 mod instantiate;
 mod links;
 mod module;
+mod origin;
 pub(crate) mod os;
 mod signals;
 mod slots;
 mod stack;
 mod store;
+mod store_heap;
 mod store_types;
 mod trap;
 mod typed;
@@ -37,11 +39,12 @@ pub(crate) use exact_faults::ExactFaults;
 pub use host_function::{
     Caller, HostFunction, HostResult, HostValue, Imports, IntoHostFunction, Stop,
 };
-pub(crate) use instance::{Inner, Origin, Part, Settled};
+pub(crate) use instance::Inner;
 pub use instance::{Instance, Limits};
 pub use instantiate::InstantiateError;
 pub(crate) use instantiate::accessible_parts;
 pub use module::{Callable, CheckedArtifact, LinkError, Linked, LoadError, Module, Unresolved};
+pub(crate) use origin::{Origin, Part, Settled};
 pub(crate) use slots::SlotError;
 pub use store::{Export, InstanceId, Store, StoreError, StoreImports};
 pub use trap::{Exception, Frame, Limit, Reason, Trap, TrapKind};

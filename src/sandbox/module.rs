@@ -305,7 +305,7 @@ impl Module {
                 matches!(types, CompositeType::Function(_)) && functions(word, Some(index))
             }
             // Without objects, an external reference is any word of the host's.
-            HeapType::Extern if info.layout.heap.is_none() => true,
+            HeapType::Extern if !info.has_heap() => true,
             HeapType::Extern => {
                 word < 1 << 62 || word & EXTERNALIZED != 0 && is_number(word & !EXTERNALIZED)
             }

@@ -5,11 +5,11 @@
 //! is wholly inaccessible, so that free neighbours and their guards are one mapping to the kernel, except for a few that
 //! were freed last (`UNCLEARED_MAX`).
 //!
-//! Wide slots, of twice the length, are cut from blocks of their own and take two *places*, and so do those of instances that
-//! make more mappings than most.
+//! Wide slots, of twice the length, are cut from blocks of their own and take two *places*. Instances that make more mappings than
+//! most take more, too: one for each memory after the first, which has mappings of its own.
 
 use super::os::{self, Access, Reservation};
-use crate::layout::{HEADER_BYTES, SLOT_BYTES, WIDE_SLOT_BYTES};
+use crate::layout::{HEADER_BYTES, InstanceLayout, SLOT_BYTES, WIDE_SLOT_BYTES};
 use std::cell::RefCell;
 use std::io;
 use std::rc::Rc;
@@ -78,8 +78,8 @@ struct FreeSlot {
 const UNCLEARED_MAX: usize = 8;
 const UNCLEARED_EXTENT_MAX: usize = 4 << 20;
 
-/// The most mappings an instance makes, for each length of a slot: its image, the memory beyond that, and what separates it
-/// from the next slot.
+/// The most mappings an instance makes, for each length of a slot and for each memory after the first: its image, the memory beyond
+/// that, and what separates it from the next.
 pub const SLOT_MAPPINGS: usize = 3;
 
 /// Why there is no slot.
@@ -117,11 +117,17 @@ impl Slots {
         }
     }
 
-    /// Takes a free slot, for an instance that makes so many mappings beyond what its length stands for. It may still hold its last instance's mappings, as far as its extent says: whoever takes it maps
-    /// over them or clears them, see [`Slot::clear_from`].
-    pub fn take(self: &Rc<Slots>, wide: bool, further_mappings: usize) -> Result<Slot, SlotError> {
+    /// Takes a free slot, for an instance that makes so many mappings beyond what its layout stands for. It may still hold its last
+    /// instance's mappings, as far as its extent says: whoever takes it maps over them or clears them, see [`Slot::clear_from`].
+    pub fn take(
+        self: &Rc<Slots>,
+        layout: &InstanceLayout,
+        further_mappings: usize,
+    ) -> Result<Slot, SlotError> {
         let mut state = self.state.borrow_mut();
-        let places = lengths(wide) + further_mappings.div_ceil(SLOT_MAPPINGS);
+        let wide = layout.is_wide();
+        let further_memories = layout.memories.len().saturating_sub(1);
+        let places = lengths(wide) + further_memories + further_mappings.div_ceil(SLOT_MAPPINGS);
         if state.taken >= self.slots_max || state.places + places > self.places_max {
             return Err(SlotError::AllTaken);
         }
@@ -208,5 +214,39 @@ impl Drop for Slot {
             vmctx: self.vmctx as usize,
             extent: self.extent,
         });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::layout::{MemoryRequest, ObjectRequest};
+
+    #[test]
+    fn what_makes_more_mappings_takes_more_places() {
+        let layout = |memories: usize, heap: bool| {
+            let memories = vec![
+                MemoryRequest {
+                    minimum_bytes: 0,
+                    maximum_bytes: 0,
+                };
+                memories
+            ];
+            let objects = ObjectRequest {
+                heap,
+                ..ObjectRequest::default()
+            };
+            InstanceLayout::new([], [], 0, 0, &memories, objects, None).unwrap()
+        };
+        let slots = Rc::new(Slots::new(100, 100));
+        let within = |memories: usize, heap: bool, further_mappings: usize| {
+            let layout = layout(memories, heap);
+            let taken = std::iter::from_fn(|| slots.take(&layout, further_mappings).ok());
+            taken.collect::<Vec<_>>().len()
+        };
+        assert_eq!((within(0, false, 0), within(1, false, 0)), (100, 100));
+        assert_eq!((within(2, false, 0), within(100, false, 0)), (50, 1));
+        assert_eq!((within(1, true, 0), within(10, true, 0)), (50, 9));
+        assert_eq!((within(1, false, 3), within(2, false, 16)), (50, 12));
     }
 }

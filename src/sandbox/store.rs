@@ -1,4 +1,4 @@
-//! Stores: instances that share memories, tables, globals and functions.
+//! Stores: instances that share memories, tables, globals, functions, tags and objects.
 //!
 //! A [`Store`] owns its instances, which live as long as it: what one shares with another must not go away before the other. Whoever
 //! works with an instance of a store borrows the store, for what a call in one changes may be another's.
@@ -16,8 +16,7 @@ use super::module::{Callable, LinkError, Linked, Module, ResolvedImport, Unresol
 use super::store_types::value_in_store;
 use super::trap::{Reason, Trap};
 use crate::compile::info::{
-    CompositeType, DefinedType, ExportKind, GlobalType, Import, ImportKind, Limits as TypeLimits,
-    ModuleInfo, ValueType,
+    ExportKind, GlobalType, Import, ImportKind, Limits as TypeLimits, ValueType,
 };
 use crate::layout::StoreFunction;
 use std::any::Any;
@@ -97,6 +96,10 @@ impl StoreImports {
 /// Instances that are linked with each other.
 ///
 /// Their modules are compiled with [`CompileOptions::linkable`](crate::compile::CompileOptions::linkable).
+///
+/// An exception that leaves a function of one instance can be caught in any other that imports its tag. Objects are on a heap that all have
+/// together, of 4 GiB at most; what an instance lengthens it by counts in its [`Limits::memory_bytes`]. External references from the host are
+/// below 2^62.
 ///
 /// ```
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -208,14 +211,7 @@ impl Store {
     pub(crate) fn add(&mut self, mut instance: Instance, found: Found) -> io::Result<InstanceId> {
         let functions = instance.linked().module().info().functions.len();
         self.state.reserve_functions(functions)?;
-        let info = instance.linked().module().info();
-        if passes_references(info) {
-            let has_objects = info.layout.heap.is_some();
-            self.state
-                .has_objects
-                .set(self.state.has_objects.get() | has_objects);
-            self.state.passes_references.set(true);
-        }
+        self.state.heap.take_turn();
         let pointer = instance.inner;
         instance.inner_mut().link(found.links, &found.functions);
         self.state.add_member(pointer);
@@ -333,6 +329,15 @@ impl Store {
         true
     }
 
+    /// What the store calls an exported tag: the same number for all instances that import it from each other, and another for every
+    /// other tag. [`Exception::tag`](super::Exception::tag) is such a number.
+    pub fn tag(&self, id: InstanceId, name: &str) -> Option<u32> {
+        match self.export(id, name)?.kind {
+            ExportKind::Tag(index) => Some(self.instance(id).shared_tag(index)),
+            _ => None,
+        }
+    }
+
     /// The embedder's data of an instance; see [`Instance::data_mut`].
     pub fn data_mut<T: 'static>(&mut self, id: InstanceId) -> &mut T {
         self.instance_mut(id).data_mut()
@@ -355,20 +360,8 @@ impl Store {
             let problem = "is not compiled to be linked: compile it in linkable mode";
             return Err(refused("the module", problem));
         }
-        if mixes_objects(info, &self.state) {
-            let problem = "could pass references to objects to another instance of the store, or be passed some: \
-                 objects cannot be shared";
-            return Err(refused("the module", problem));
-        }
-        let mut links = Links {
-            store: self.state.clone(),
-            memories: Vec::new(),
-            tables: Vec::new(),
-            globals: Vec::new(),
-            functions: Vec::new(),
-            types: self.state.types.borrow_mut().ids(info),
-            references: Vec::new(),
-        };
+        let types = self.state.types.borrow_mut().ids(info);
+        let mut links = Links::new(self.state.clone(), types);
         let (mut functions, mut resolved) = (Vec::new(), Vec::new());
         let mut problems = Vec::new();
         for import in &info.imports {
@@ -385,6 +378,7 @@ impl Store {
                     Ok(Shared::Table(place)) => links.tables.push(place),
                     Ok(Shared::Memory(place)) => links.memories.push(place),
                     Ok(Shared::Global(place)) => links.globals.push(place),
+                    Ok(Shared::Tag(tag)) => links.tags.push(tag),
                     Err(problem) => problems.push(unresolved(import, problem)),
                 }
                 continue;
@@ -474,6 +468,14 @@ impl Store {
                     .then_some(Shared::Global(place))
                     .ok_or("the global has another type, or is mutable where it must not be")
             }
+            (ExportKind::Tag(index), ImportKind::Tag { type_index }) => {
+                let tag = exporter.shared_tag(index);
+                let wanted = links.types[*type_index as usize];
+                let same = self.state.with_tag(tag, |tag| tag.type_id == wanted);
+                same.unwrap_or(false)
+                    .then_some(Shared::Tag(tag))
+                    .ok_or("the tag has another type")
+            }
             _ => Err("it is something else"),
         };
         matches.or_else(mismatch)
@@ -486,6 +488,7 @@ enum Shared {
     Table(Place),
     Memory(Place),
     Global(Place),
+    Tag(u32),
 }
 
 fn unresolved(import: &Import, problem: String) -> Unresolved {
@@ -522,6 +525,12 @@ impl Instance {
         imported(links).get(index).copied().unwrap_or(own)
     }
 
+    /// What the store calls a tag.
+    fn shared_tag(&self, index: u32) -> u32 {
+        let links = self.inner().links.as_ref();
+        links.expect("an instance of a store").tags[index as usize]
+    }
+
     /// A function, and the reference to it.
     fn shared_function(&self, index: u32) -> (StoreFunction, u64) {
         let inner = self.inner();
@@ -533,34 +542,4 @@ impl Instance {
         let function = links.functions.get(index as usize).copied().unwrap_or(own);
         (function, links.references[index as usize])
     }
-}
-
-/// Whether references to objects could come from an instance of this module to another of the store, or the other way round. They
-/// are offsets in the heap of the instance that made the object.
-fn mixes_objects(info: &ModuleInfo, store: &StoreState) -> bool {
-    let has_objects = info.layout.heap.is_some();
-    passes_references(info)
-        && (store.has_objects.get() || (has_objects && store.passes_references.get()))
-}
-
-/// Whether instances of a module can pass references on that are not to functions. An external reference may be an object.
-fn passes_references(info: &ModuleInfo) -> bool {
-    let value =
-        |ty: &ValueType| matches!(ty, ValueType::Reference(_)) && !info.refers_to_functions(*ty);
-    let function = |ty: &DefinedType| match &ty.composite {
-        CompositeType::Function(ty) => ty.parameters.iter().chain(&ty.results).any(value),
-        CompositeType::Struct(_) | CompositeType::Array(_) => false,
-    };
-    let imports = info.imports.iter();
-    let connected = !info.exports.is_empty()
-        || imports
-            .map(|import| &import.kind)
-            .any(|kind| !matches!(kind, ImportKind::Memory(_)));
-    connected
-        && (info.types.iter().any(function)
-            || info.globals.iter().any(|global| value(&global.value))
-            || info
-                .tables
-                .iter()
-                .any(|table| value(&ValueType::Reference(table.element))))
 }

@@ -8,6 +8,7 @@ use crate::compile::info::{
     CompositeType, DefinedType, FieldType, FunctionType, HeapType, ModuleInfo, ReferenceType,
     StorageType, ValueType,
 };
+use crate::layout::ARRAY_KIND;
 use std::collections::HashMap;
 
 /// Marks, in the definitions of a group, the position of one of its own types.
@@ -72,6 +73,8 @@ impl StoreTypes {
             return *first;
         }
         let first = self.known.len() as u32 + 1;
+        let end = self.known.len() + definitions.len();
+        assert!(end < ARRAY_KIND as usize, "memory ends before numbers do");
         for ty in &definitions {
             let kind = match ty.composite {
                 CompositeType::Function(_) => Kind::Function,

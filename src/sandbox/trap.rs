@@ -55,7 +55,7 @@ impl fmt::Display for Limit {
 /// An exception that no function of the guest caught.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Exception {
-    /// Index of its tag in the module.
+    /// Index of its tag in the module; in a store, what that calls the tag ([`Store::tag`](super::Store::tag)).
     pub tag: u32,
     /// The tag's name, from the name section or an export.
     pub name: Option<String>,

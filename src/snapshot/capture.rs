@@ -58,8 +58,8 @@ impl Image {
             return Err(ImageError::InCall);
         }
         instance.wake();
+        let mut linked_state = linked::LinkedState::of(instance.inner_mut())?;
         let inner = instance.inner();
-        let mut linked_state = linked::LinkedState::of(inner)?;
         let module = inner.linked.module();
         let info = module.info();
         let lengths: Vec<u64> = (0..info.layout.regions().count())

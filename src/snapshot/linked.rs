@@ -3,12 +3,14 @@
 //! A reference to a function says where the store keeps it, which is no matter of the instance alone. In an image it is
 //!
 //! ```text
-//!   function index | OWN << 32       a function of the instance's index space, imported ones included
+//!   function index | OWN << 32       a function of the instance's index space, imported ones of their import's type included
 //!   store index    | FOREIGN << 32   any other: good in the store it was captured in, which the image names, and nowhere else
 //! ```
 //!
 //! The link words are another matter of the store: the image keeps in their place how long the imported memories and tables were, and
-//! they are written when the imports are given anew. What is imported is not part of the image.
+//! they are written when the imports are given anew. What is imported is not part of the image. Nor are objects, which are on the
+//! store's heap, where other instances refer to them too: an instance whose own globals or tables refer to some cannot be frozen. Its
+//! tags are others after a restore, as those of any two instances are.
 
 use super::capture::ImageReport;
 use super::image::{Image, ImageError};
@@ -34,16 +36,16 @@ pub(super) struct LinkedState {
 
 impl LinkedState {
     /// `None` for an instance that is in no store.
-    pub fn of(inner: &Inner) -> Result<Option<LinkedState>, ImageError> {
+    pub fn of(inner: &mut Inner) -> Result<Option<LinkedState>, ImageError> {
         let Some(links) = inner.linked.module().info().layout.links else {
             return Ok(None);
         };
-        match inner.heap_length() {
-            0 => Ok(Some(LinkedState {
+        match inner.refers_to_objects() {
+            false => Ok(Some(LinkedState {
                 links,
                 state: Vec::new(),
             })),
-            _ => Err(ImageError::HasObjects),
+            true => Err(ImageError::HasObjects),
         }
     }
 
@@ -52,7 +54,18 @@ impl LinkedState {
         self.state = state.to_vec();
         let links = inner.links.as_ref().expect("an instance of a store");
         let info = inner.linked.module().info();
-        let functions: HashMap<u64, u64> = links.references.iter().copied().zip(0..).collect();
+        // What is imported may be given by another function of the import's type then, and not of a narrower one that a place
+        // may ask for: a function of a narrower type is that very one.
+        let replaceable = |function: &u64| {
+            let function = *function as usize;
+            let ty = links.types[info.functions[function].type_index as usize];
+            function >= info.imported_functions as usize
+                || links.references[function] >> 32 == u64::from(ty)
+        };
+        let functions: HashMap<u64, u64> = (0..links.references.len() as u64)
+            .filter(replaceable)
+            .map(|function| (links.references[function as usize], function))
+            .collect();
         let mut foreign = false;
         for at in references(info, |at| self.word(at)) {
             let reference = self.word(at);

@@ -80,9 +80,13 @@ impl Image {
             }));
         }
         let module = linked.module();
-        let wide = module.info().layout.is_wide();
         let further = origin.contents.further_mappings();
-        let mut slot = module.shared.engine.shared.slots.take(wide, further)?;
+        let mut slot = module
+            .shared
+            .engine
+            .shared
+            .slots
+            .take(&module.info().layout, further)?;
         // What the last instance of the slot mapped goes with the mapping of the file, and here what reaches beyond: all that
         // lies between the parts is inaccessible from here on.
         slot.clear_from(origin.parts[0].file_bytes)

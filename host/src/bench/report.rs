@@ -52,6 +52,7 @@ impl Report {
             name: name.to_owned(),
             restore_us: self.restore_us,
             first_call_us: (self.cold_call_us.p50 - self.warm_call_us.p50).max(0.0),
+            open_us: 0.0,
             warm_us: self.warm_start_us.p50,
             run_us: self.warm_call_us,
             held_bytes: self.idle_bytes,

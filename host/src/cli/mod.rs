@@ -6,11 +6,11 @@
 mod compile;
 mod remote;
 mod serve;
+mod simulate;
 
 use crate::deploy::worker;
-use crate::options::{BenchOptions, LogFormat, Preopen, RunOptions, SimulateOptions};
+use crate::options::{BenchOptions, LogFormat, Preopen, RunOptions};
 use crate::pool::PolicyOptions;
-use crate::simulate::trace::GeneratorOptions;
 use crate::units::{parse_duration, parse_size};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::ffi::OsString;
@@ -57,7 +57,7 @@ enum Command {
     /// Measure a function: compilation, initialisation, restore, reset, memory
     Bench(BenchArguments),
     /// Replay a trace of calls through the pool: cold starts, latency and memory under policies and budgets
-    Simulate(SimulateArguments),
+    Simulate(simulate::Arguments),
     /// One deployment, for the server that started it
     #[command(name = worker::SUBCOMMAND, hide = true)]
     CompileWorker { directory: PathBuf },
@@ -212,67 +212,6 @@ struct BenchArguments {
     json: bool,
 }
 
-#[derive(Args)]
-struct SimulateArguments {
-    /// Files of a trace: Azure Functions 2021, or 2019 (counts, and run times and memory if there are such files)
-    #[arg(long, value_name = "FILE", num_args = 1.., required_unless_present = "generate")]
-    trace: Vec<PathBuf>,
-    /// Make a trace instead, as functions=1000,span=6h,rate=100,seed=1,skew=1.5,burst=5,timers=0.3,swing=0.5
-    #[arg(long, value_name = "SHAPE", num_args = 0..=1, default_missing_value = "", conflicts_with = "trace")]
-    generate: Option<GeneratorOptions>,
-    /// Where in the trace to begin
-    #[arg(long, value_name = "DURATION", default_value = "0s", value_parser = parse_duration, conflicts_with = "generate")]
-    from: Duration,
-    /// How much of the trace to replay [default: all]
-    #[arg(long = "for", value_name = "DURATION", value_parser = parse_duration)]
-    span: Option<Duration>,
-    /// How many times as fast as it was; run times shrink alike, the policies' times do not
-    #[arg(long, value_name = "FACTOR", default_value = "1", value_parser = factor)]
-    speed: f64,
-    /// predicted, fixed[:INSTANCES], keepalive[:DURATION], histogram or greedy-dual; may be given several times
-    #[arg(
-        long,
-        value_name = "POLICY",
-        default_value = "predicted",
-        value_delimiter = ','
-    )]
-    policy: Vec<PolicyOptions>,
-    /// Memory for warm instances; may be given several times
-    #[arg(long, value_name = "SIZE", default_value = "4GiB", value_delimiter = ',', value_parser = parse_size)]
-    budget: Vec<u64>,
-    /// What instances cost: a file of `dormouse bench --record`, or dormouse, or container; functions take several in turn
-    #[arg(
-        long,
-        value_name = "FILE",
-        default_value = "dormouse",
-        value_delimiter = ','
-    )]
-    profile: Vec<PathBuf>,
-    /// Take what an instance holds from the trace where it says, rather than from the profile
-    #[arg(long)]
-    trace_memory: bool,
-    /// For what is drawn at random, such as the moment of a call within its minute
-    #[arg(long, default_value_t = 1)]
-    seed: u64,
-    /// Write the trace to a file, in the format of 2021, and replay nothing
-    #[arg(long, value_name = "FILE")]
-    write: Option<PathBuf>,
-    /// JSON: durations in _us, sizes in _bytes
-    #[arg(long)]
-    json: bool,
-    /// Draw cold starts over budget and memory over time
-    #[arg(long, value_name = "FILE.svg")]
-    plot: Option<PathBuf>,
-}
-
-/// A speed.
-fn factor(text: &str) -> Result<f64, String> {
-    match text.parse() {
-        Ok(factor) if factor > 0.0 && f64::is_finite(factor) => Ok(factor),
-        _ => Err("it is no number above 0".into()),
-    }
-}
-
 /// What went wrong, as the user is told.
 struct Failure(String);
 
@@ -295,7 +234,7 @@ pub fn main() -> ExitCode {
             Err(failure) => Err(failure),
         },
         Command::Simulate(arguments) => {
-            return crate::simulate::simulate(&simulate_options(arguments));
+            return crate::simulate::simulate(&arguments.0);
         }
         Command::Serve(arguments) => serve::serve(arguments),
         Command::Compile { file, output } => compile::compile(&file, &output),
@@ -356,24 +295,6 @@ fn bench_options(arguments: BenchArguments) -> Result<BenchOptions, Failure> {
         record: arguments.record,
         json: arguments.json,
     })
-}
-
-fn simulate_options(arguments: SimulateArguments) -> SimulateOptions {
-    SimulateOptions {
-        traces: arguments.trace,
-        generate: arguments.generate,
-        begin: arguments.from,
-        span: arguments.span,
-        speed: arguments.speed,
-        policies: arguments.policy,
-        budgets: arguments.budget,
-        profiles: arguments.profile,
-        trace_memory: arguments.trace_memory,
-        seed: arguments.seed,
-        write: arguments.write,
-        json: arguments.json,
-        plot: arguments.plot,
-    }
 }
 
 /// The bytes that a `--data` names: text as it is, `@FILE`, or `-` for standard input.

@@ -11,8 +11,11 @@
 //! What is taken from where: the moment and the function of a call from the trace; its run time from the trace where it has
 //! one, else from the profile; the time of a restore from the profile; the memory of an instance from the profile, or from
 //! the trace where asked for (there it is that of a whole application in a container). Functions take the profiles in turn.
+//!
+//! `live/` does the same calls for real, beside the simulation.
 
 pub mod latency;
+mod live;
 mod plot;
 pub mod random;
 pub mod replay;
@@ -48,6 +51,7 @@ pub enum SimulateError {
     Profile(ProfileError),
     Write(PathBuf, io::Error),
     Options(&'static str),
+    Live(live::LiveError),
 }
 
 impl fmt::Display for SimulateError {
@@ -59,6 +63,7 @@ impl fmt::Display for SimulateError {
                 write!(f, "{}: cannot be written: {error}", path.display())
             }
             SimulateError::Options(what) => f.write_str(what),
+            SimulateError::Live(error) => error.fmt(f),
         }
     }
 }
@@ -74,6 +79,12 @@ impl From<TraceError> for SimulateError {
 impl From<ProfileError> for SimulateError {
     fn from(error: ProfileError) -> SimulateError {
         SimulateError::Profile(error)
+    }
+}
+
+impl From<live::LiveError> for SimulateError {
+    fn from(error: live::LiveError) -> SimulateError {
+        SimulateError::Live(error)
     }
 }
 
@@ -116,6 +127,13 @@ fn run(options: &SimulateOptions) -> Result<String, SimulateError> {
     if let Some(path) = &options.write {
         let calls = write_trace(options, path)?;
         return Ok(format!("{}: {calls} calls\n", path.display()));
+    }
+    if let Some(live) = &options.live {
+        let report = live::run(options, live)?;
+        return Ok(match options.json {
+            true => report.to_json(),
+            false => report.to_table(),
+        });
     }
     let report = replay(options)?;
     if let Some(path) = &options.plot {
@@ -211,6 +229,12 @@ impl Source {
         }
     }
 
+    /// The functions of the calls so far.
+    fn functions_called(&self) -> impl Iterator<Item = u32> {
+        let called = self.called.iter().enumerate();
+        called.filter_map(|(function, called)| called.then_some(function as u32))
+    }
+
     fn summary(&self, options: &SimulateOptions) -> TraceSummary {
         let files = options.traces.iter().map(|path| {
             let name = path.file_name().unwrap_or(path.as_os_str());
@@ -226,7 +250,7 @@ impl Source {
             seconds: self.end_ns() as f64 / NS_PER_SECOND,
             speed: self.speed,
             functions: self.trace.functions(),
-            functions_called: self.called.iter().filter(|called| **called).count() as u64,
+            functions_called: self.functions_called().count() as u64,
             calls: self.calls,
         }
     }
@@ -334,6 +358,7 @@ fn container() -> Profile {
         name: "container".into(),
         restore_us: Quantiles::constant(450_000.0),
         first_call_us: 0.0,
+        open_us: 0.0,
         warm_us: 0.0,
         run_us: Quantiles::constant(1000.0),
         held_bytes: 48_000_000,
@@ -350,6 +375,7 @@ fn measured() -> Vec<Profile> {
             name: name.into(),
             restore_us: quantiles(restore),
             first_call_us,
+            open_us: 0.0,
             warm_us: 0.2,
             run_us: quantiles(run),
             held_bytes,

@@ -40,15 +40,15 @@ pub fn pictures(report: &Report) -> String {
     for run in &report.runs {
         let point = (run.budget_bytes as f64, run.cold_rate * 100.0);
         match rates.iter_mut().find(|line| line.name == run.policy) {
-            Some(line) => line.points.push(point),
+            Some(line) => {
+                let place = line.points.partition_point(|other| other.0 < point.0);
+                line.points.insert(place, point);
+            }
             None => rates.push(Line {
                 name: run.policy.clone(),
                 points: vec![point],
             }),
         }
-    }
-    for line in &mut rates {
-        line.points.sort_by(|a, b| a.0.total_cmp(&b.0));
     }
     pictures.push(Picture {
         title: "Cold starts over budget",
@@ -102,7 +102,10 @@ fn round_up(value: f64) -> f64 {
     if value <= 0.0 {
         return 1.0;
     }
-    let power = 10f64.powf(value.log10().floor());
+    let mut power = 1e-9;
+    while power * 10.0 <= value {
+        power *= 10.0;
+    }
     let steps = [1.0, 2.0, 5.0, 10.0];
     let fits = steps.into_iter().find(|step| step * power >= value);
     fits.unwrap_or(10.0) * power

@@ -31,9 +31,14 @@ impl Random {
         -(1.0 - self.part()).ln()
     }
 
-    /// Normally distributed with mean 0 and deviation 1 (Box and Muller, 1958).
+    /// Normally distributed with mean 0 and deviation 1 (Marsaglia's polar method, 1964).
     pub fn normal(&mut self) -> f64 {
-        let radius = (2.0 * self.exponential()).sqrt();
-        radius * (std::f64::consts::TAU * self.part()).cos()
+        loop {
+            let (x, y) = (2.0 * self.part() - 1.0, 2.0 * self.part() - 1.0);
+            let square = x * x + y * y;
+            if square > 0.0 && square < 1.0 {
+                return x * (-2.0 * square.ln() / square).sqrt();
+            }
+        }
     }
 }

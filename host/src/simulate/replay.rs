@@ -80,6 +80,7 @@ struct Cost {
     profile: u32,
     held_bytes: u64,
     id: FunctionId,
+    called: bool,
 }
 
 /// One policy and budget.
@@ -162,10 +163,12 @@ impl Replay {
                 profile: profile as u32,
                 held_bytes: memory_bytes(function as u32).unwrap_or(held_bytes),
                 id: self.pool.register(),
+                called: false,
             });
         }
         let Cost { profile, id, .. } = self.functions[call.function as usize];
         let profile = &self.profiles[profile as usize];
+        let first = !std::mem::replace(&mut self.functions[call.function as usize].called, true);
         let run_ns = match call.run_ns {
             Some(run_ns) => run_ns,
             None => (profile.run_us.at(self.random.part()) * NS_PER_US) as u64,
@@ -179,7 +182,8 @@ impl Replay {
                 self.cold += 1;
                 let restore_us = profile.restore_us.at(self.random.part());
                 self.pool.restored(id, (restore_us * NS_PER_US) as u64);
-                restore_us + profile.first_call_us
+                let open_us = if first { profile.open_us } else { 0.0 };
+                restore_us + profile.first_call_us + open_us
             }
         };
         let start_ns = (start_us * NS_PER_US) as u64;

@@ -11,6 +11,7 @@ fn profile(restore_us: f64, held_bytes: u64) -> Profile {
         name: "made up".into(),
         restore_us: Quantiles::constant(restore_us),
         first_call_us: 10.0,
+        open_us: 0.0,
         warm_us: 1.0,
         run_us: Quantiles::constant(1000.0),
         held_bytes,
@@ -108,6 +109,7 @@ fn options(generator: &str) -> SimulateOptions {
         write: None,
         json: false,
         plot: None,
+        live: None,
     }
 }
 

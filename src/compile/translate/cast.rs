@@ -8,7 +8,7 @@ use super::reference::is_function;
 use crate::compile::info::{HeapType, ReferenceType};
 use crate::compile::trap::TrapKind;
 use crate::compile::type_section::{heap_type, reference_type};
-use crate::layout::{I31_BIT, INTERNALIZED};
+use crate::layout::{ARRAY_KIND, I31_BIT, INTERNALIZED};
 use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::{Block, BlockArg, InstBuilder, Value, types};
 use wasmparser::{AbstractHeapType, Operator};
@@ -114,7 +114,7 @@ impl Translator<'_> {
                 self.builder.ins().brif(other, no, &[], yes, &[]);
             }
             // Without a heap, there is no object.
-            _ if self.info.layout.heap.is_none() => {
+            _ if !self.info.has_heap() => {
                 self.builder.ins().jump(no, &[]);
             }
             heap => {
@@ -125,20 +125,30 @@ impl Translator<'_> {
                     self.switch_to_sealed(object);
                 }
                 let kind = self.object_kind(reference);
-                let first_array = i64::from(self.info.first_array_id);
-                let ins = self.builder.ins();
                 let other = match heap {
-                    HeapType::Struct => {
-                        ins.icmp_imm_u(IntCC::UnsignedGreaterThanOrEqual, kind, first_array)
-                    }
-                    HeapType::Array => ins.icmp_imm_u(IntCC::UnsignedLessThan, kind, first_array),
-                    HeapType::Concrete(index) => self.is_no_subtype_id(kind, index),
+                    HeapType::Struct => self.is_no_kind(kind, false),
+                    HeapType::Array => self.is_no_kind(kind, true),
+                    HeapType::Concrete(index) => self.is_other_signature(kind, index),
                     other => unreachable!("no type of objects: {other}"),
                 };
                 self.builder.ins().brif(other, no, &[], yes, &[]);
             }
         }
         (yes, no)
+    }
+
+    /// Whether the kind of an object, an i32, is none of structs; of arrays, if those are asked for.
+    fn is_no_kind(&mut self, kind: Value, arrays: bool) -> Value {
+        let first_array = match self.info.is_linkable() {
+            true => ARRAY_KIND,
+            false => self.info.first_array_id,
+        };
+        let other = match arrays {
+            false => IntCC::UnsignedGreaterThanOrEqual,
+            true => IntCC::UnsignedLessThan,
+        };
+        let ins = self.builder.ins();
+        ins.icmp_imm_u(other, kind, i64::from(first_array))
     }
 
     /// Whether the type of the operand says that it is an object or null.

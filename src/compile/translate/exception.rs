@@ -13,11 +13,13 @@
 //! * One handler serves all of a `try_table`: the calls in it end with the call's results or, with the address and the tag, at
 //!   the handler. Calls outside of any are as if there were no exceptions.
 //! * An exception is an object only from when it is referred to. Until then it is in the state, where there is one at a time:
-//!   between a throw and the branch of a clause, no code of the guest runs that could throw another.
+//!   between a throw and the branch of a clause, no code of the guest runs that could throw another. In a store, where other calls
+//!   may run in between, each call has a place for it.
 //! * Traps are no exceptions: no handler sees them.
 
 use super::Translator;
 use super::control::FrameKind;
+use crate::compile::info::exception_header;
 use crate::compile::trap::TrapKind;
 use crate::layout::{Builtin, EXCEPTION_KIND, OBJECT_HEADER_BYTES};
 use cranelift_codegen::ir::condcodes::IntCC;
@@ -78,21 +80,31 @@ impl Translator<'_> {
 
     /// What tells the exceptions of one tag from those of others at run time.
     fn tag(&mut self, index: u32) -> Value {
-        self.number(index)
+        match self.info.is_linkable() {
+            true => self.linked_tag(index),
+            false => self.number(index),
+        }
     }
 
-    fn throw(&mut self, tag: u32) {
-        let place = self
-            .info
-            .layout
-            .exception
-            .expect("laid out: there is a tag");
-        let values = self.canonical_top(self.info.tag_values(tag).len());
-        self.stack.truncate(self.stack.len() - values.len());
+    /// Where an exception with a tag goes on its way to a handler, and its header.
+    fn thrown(&mut self, tag: u32) -> (Value, Value) {
+        if self.info.is_linkable() {
+            let shape = exception_header(0, self.info.tag_values(tag)) as i64;
+            let (exception, tag) = (self.linked_exception(), self.linked_tag(tag));
+            return (exception, self.builder.ins().bor_imm_u(tag, shape));
+        }
+        let place = self.info.layout.exception;
+        let place = place.expect("laid out: there is a tag");
         let vmctx = self.vmctx();
         let exception = self.builder.ins().iadd_imm_u(vmctx, i64::from(place));
         let header = self.info.exception_header(tag) as i64;
-        let header = self.builder.ins().iconst(types::I64, header);
+        (exception, self.builder.ins().iconst(types::I64, header))
+    }
+
+    fn throw(&mut self, tag: u32) {
+        let values = self.canonical_top(self.info.tag_values(tag).len());
+        self.stack.truncate(self.stack.len() - values.len());
+        let (exception, header) = self.thrown(tag);
         let flags = MemFlagsData::trusted();
         self.builder.ins().store(flags, header, exception, 0);
         let first = self.first_value(exception);
@@ -106,7 +118,7 @@ impl Translator<'_> {
         let reference = self.pop();
         let null = TrapKind::NullExceptionReference;
         self.reachable = false;
-        if self.info.layout.heap.is_none() {
+        if !self.info.has_heap() {
             // Nothing makes a reference to an exception: it is null.
             self.builder.ins().trap(null.code());
             return;
@@ -197,7 +209,7 @@ impl Translator<'_> {
 
     /// The reference to an exception that a handler was given.
     fn reference(&mut self, exception: Value) -> Value {
-        if self.info.layout.heap.is_none() {
+        if !self.info.has_heap() {
             // There is no tag, so there is no exception.
             return self.builder.ins().iconst(types::I64, 0);
         }

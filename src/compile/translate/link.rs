@@ -91,10 +91,7 @@ impl Translator<'_> {
 
     /// The function that a reference, not null, refers to in the store.
     pub(super) fn store_function(&mut self, reference: Value) -> Callee {
-        let flags = self.trusted(Region::State).with_readonly().with_can_move();
-        let vmctx = self.vmctx();
-        let ins = self.builder.ins();
-        let functions = ins.load(types::I64, flags, vmctx, header::FUNCTIONS);
+        let functions = self.store_word(header::FUNCTIONS);
         let index = self.builder.ins().ireduce(types::I32, reference);
         let index = self.word(index);
         let shift = i64::from(size_of::<StoreFunction>().trailing_zeros());
@@ -112,9 +109,36 @@ impl Translator<'_> {
         }
     }
 
+    /// A header word that only instances of a store have, and that is the same whenever this code runs.
+    fn store_word(&mut self, offset: i32) -> Value {
+        let flags = self.trusted(Region::State).with_readonly().with_can_move();
+        let vmctx = self.vmctx();
+        self.builder.ins().load(types::I64, flags, vmctx, offset)
+    }
+
+    /// Where the object heap begins.
+    pub(super) fn store_heap(&mut self) -> Value {
+        self.store_word(header::HEAP)
+    }
+
+    /// Where an exception on its way to a handler goes.
+    pub(super) fn linked_exception(&mut self) -> Value {
+        self.store_word(header::EXCEPTION)
+    }
+
+    /// What the store calls a tag.
+    pub(super) fn linked_tag(&mut self, tag: u32) -> Value {
+        self.link_word(self.links().tags + tag * 8)
+    }
+
+    /// What the headers of objects of a type say of their kind, as a word.
+    pub(super) fn linked_kind(&mut self, type_index: u32) -> Value {
+        self.link_word(self.links().types + type_index * 8)
+    }
+
     /// Whether a signature id of the store, an i32, is that of no subtype of the type of this index.
     pub(super) fn is_no_subtype_in_store(&mut self, id: Value, type_index: u32) -> Value {
-        let of = self.link_word(self.links().types + type_index * 8);
+        let of = self.linked_kind(type_index);
         let id = self.word(id);
         let differs = self.builder.ins().icmp(IntCC::NotEqual, id, of);
         if self.info.types[type_index as usize].is_final {

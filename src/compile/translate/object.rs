@@ -79,7 +79,7 @@ pub(super) fn translate(t: &mut Translator, operator: &Operator<'_>) -> bool {
             array_type_index,
             array_elem_index,
         } => {
-            let kind = i64::from(t.info.signature_ids[array_type_index as usize]);
+            let kind = t.kind(array_type_index);
             t.array_new_segment(Builtin::ArrayNewElements, kind, array_elem_index);
         }
         Operator::ArrayGet { array_type_index } | Operator::ArrayGetU { array_type_index } => {
@@ -137,9 +137,21 @@ impl Translator<'_> {
     /// The address of a 32-bit offset in the heap.
     fn heap_address_of(&mut self, offset: Value) -> Value {
         let offset = self.word(offset);
+        if self.info.is_linkable() {
+            let heap = self.store_heap();
+            return self.builder.ins().iadd(heap, offset);
+        }
         let vmctx = self.vmctx();
         let heap = self.builder.ins().iadd_imm_u(vmctx, HEAP_START as i64);
         self.builder.ins().iadd(heap, offset)
+    }
+
+    /// What the headers of objects of a type say of their kind, as a word.
+    fn kind(&mut self, ty: u32) -> Value {
+        match self.info.is_linkable() {
+            true => self.linked_kind(ty),
+            false => self.number(self.info.signature_ids[ty as usize]),
+        }
     }
 
     /// Flags of accesses of objects. A valid reference does not trap; one that is not stops the guest.
@@ -186,9 +198,18 @@ impl Translator<'_> {
 
     /// A struct of zeros, from the heap's current run or, if it has no room, from the built-in.
     ///
-    /// The header is stored before the run is shortened: a guest that is stopped in between leaves a heap that can be walked.
+    /// The header is stored before the run is shortened: a guest that is stopped in between leaves a heap that can be walked. In a
+    /// store another call may make objects in between, so there it is always the built-in.
     fn allocate_struct(&mut self, ty: u32) -> Value {
         let (_, bytes) = struct_layout(self.info.struct_fields(ty));
+        if self.info.is_linkable() {
+            let shape = object_header(0, bytes) as i64;
+            let kind = self.linked_kind(ty);
+            let header = self.builder.ins().bor_imm_u(kind, shape);
+            return self
+                .call_builtin(Builtin::ObjectAllocate, &[header])
+                .expect("it returns a reference");
+        }
         let header = object_header(self.info.signature_ids[ty as usize], bytes);
         let header = self.builder.ins().iconst(types::I64, header as i64);
         let heap = self.info.layout.heap.expect("laid out: there is a struct");
@@ -288,14 +309,19 @@ impl Translator<'_> {
     }
 
     /// What built-ins that make arrays are told of their type.
-    fn array_kind(&self, ty: u32) -> i64 {
-        i64::from(self.info.signature_ids[ty as usize]) | self.logarithm(ty) << 32
+    fn array_kind(&mut self, ty: u32) -> Value {
+        let logarithm = self.logarithm(ty) << 32;
+        if self.info.is_linkable() {
+            let kind = self.linked_kind(ty);
+            return self.builder.ins().bor_imm_u(kind, logarithm);
+        }
+        let kind = i64::from(self.info.signature_ids[ty as usize]);
+        self.builder.ins().iconst(types::I64, kind | logarithm)
     }
 
     /// An array of zeros.
     fn allocate_array(&mut self, ty: u32, count: Value) -> Value {
         let kind = self.array_kind(ty);
-        let kind = self.builder.ins().iconst(types::I64, kind);
         let count = self.word(count);
         self.call_builtin(Builtin::ArrayAllocate, &[kind, count])
             .expect("it returns a reference")
@@ -316,10 +342,9 @@ impl Translator<'_> {
         self.push(reference);
     }
 
-    fn array_new_segment(&mut self, builtin: Builtin, kind: i64, segment: u32) {
+    fn array_new_segment(&mut self, builtin: Builtin, kind: Value, segment: u32) {
         let (source, count) = self.pop2();
         let (source, count) = (self.word(source), self.word(count));
-        let kind = self.builder.ins().iconst(types::I64, kind);
         let segment = self.number(segment);
         let reference = self
             .call_builtin(builtin, &[kind, segment, source, count])

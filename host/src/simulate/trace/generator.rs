@@ -134,7 +134,7 @@ pub struct Generator {
 impl Generator {
     pub fn new(options: GeneratorOptions) -> Generator {
         let mut random = Random::new(options.seed);
-        let weight = |rank: u32| f64::from(rank + 1).powf(-options.skew);
+        let weight = |rank: u32| power(f64::from(rank + 1), -options.skew);
         let weights: f64 = (0..options.functions).map(weight).sum();
         let functions = (0..options.functions).map(|rank| {
             let mut random = Random::new(random.draw());
@@ -201,7 +201,7 @@ impl Generator {
 impl Function {
     /// Seconds from one call to the next.
     fn gap(&mut self, options: &GeneratorOptions, now_seconds: f64) -> f64 {
-        let day = (now_seconds / DAY_SECONDS * std::f64::consts::TAU).sin();
+        let day = wave(now_seconds / DAY_SECONDS);
         // Never quite still: a rate of 0 would have no next call.
         let rate = self.rate * (1.0 + options.swing * day).max(0.01);
         match self.rhythm {
@@ -226,9 +226,26 @@ impl Function {
     }
 }
 
+/// The C library's own powers and sines come in variants for many processors, which would be larger than all else here.
+fn power(base: f64, exponent: f64) -> f64 {
+    (exponent * base.ln()).exp()
+}
+
+/// The sine of so many turns, to 0.002 (Bhaskara's approximation, seventh century).
+fn wave(turns: f64) -> f64 {
+    let turn = turns.fract();
+    let (half, sign) = if turn < 0.5 {
+        (turn, 1.0)
+    } else {
+        (turn - 0.5, -1.0)
+    };
+    let parabola = 2.0 * half * (1.0 - 2.0 * half);
+    sign * 16.0 * parabola / (5.0 - 4.0 * parabola)
+}
+
 /// Burr's distribution (type XII) of memory, from its quantile function.
 fn burr(part: f64) -> u64 {
     let (c, k, lambda) = (11.652, 0.221, 107.083);
-    let megabytes = lambda * ((1.0 - part).powf(-1.0 / k) - 1.0).powf(1.0 / c);
+    let megabytes = lambda * power(power(1.0 - part, -1.0 / k) - 1.0, 1.0 / c);
     (megabytes * 1e6) as u64
 }

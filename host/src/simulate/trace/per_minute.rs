@@ -180,13 +180,15 @@ fn read_runs(mut reader: Reader) -> Result<HashMap<String, Percentiles>, TraceEr
             Some((column, percent))
         })
         .collect();
+    if !percentiles.is_sorted_by(|a, b| a.1 < b.1) {
+        return Err(reader.error_in_file("its percentiles are not in ascending order"));
+    }
     let mut found = HashMap::new();
     while reader.next_line()? {
         let mut of = Percentiles::new();
         for (column, percent) in &percentiles {
             of.push((*percent, reader.number(*column, "milliseconds")?));
         }
-        of.sort_by(|a, b| a.0.total_cmp(&b.0));
         found.insert(key.of(&reader), of);
     }
     Ok(found)

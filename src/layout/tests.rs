@@ -1,0 +1,131 @@
+//! That parts of an instance do not overlap, and lie where the guards reach.
+
+use super::*;
+
+const NONE: ObjectRequest = ObjectRequest {
+    heap: false,
+    exception_bytes: None,
+    elements: Vec::new(),
+};
+
+#[test]
+fn parts_do_not_overlap_and_memory_is_page_aligned() {
+    let layout = InstanceLayout::new([8, 16, 8], [3, 0, 1000], 5, 7, &[], NONE, None).unwrap();
+    assert_eq!(layout.globals, [0, 16, 32]);
+    assert_eq!(layout.data_flags, 40);
+    assert_eq!(layout.element_flags, 45);
+    assert_eq!(layout.tables[0].length_offset, 56);
+    assert_eq!(layout.tables[0].entries_offset, 64);
+    assert_eq!(layout.tables[1].length_offset, 64 + 24);
+    assert_eq!(layout.tables[2].entries_offset, 64 + 24 + 8 + 8);
+    assert_eq!(layout.memory_offset as usize % PAGE_BYTES, 0);
+    assert!(u64::from(layout.memory_offset) >= 104 + 8000);
+}
+
+#[test]
+fn state_too_large_is_refused() {
+    assert!(InstanceLayout::new([], [u32::MAX], 0, 0, &[], NONE, None).is_err());
+    assert!(
+        InstanceLayout::new(
+            [],
+            [(STATE_BYTES_MAX / 8) as u32 - 1],
+            0,
+            0,
+            &[],
+            NONE,
+            None
+        )
+        .is_ok()
+    );
+    assert!(
+        InstanceLayout::new([], [(STATE_BYTES_MAX / 8) as u32], 0, 0, &[], NONE, None).is_err()
+    );
+}
+
+fn request(minimum_bytes: u64, maximum_bytes: u64) -> MemoryRequest {
+    MemoryRequest {
+        minimum_bytes,
+        maximum_bytes,
+    }
+}
+
+#[test]
+fn memories_share_the_reservation_without_overlap() {
+    const ALL: u64 = MEMORY_RESERVED_BYTES;
+    let cases: [&[MemoryRequest]; 8] = [
+        &[request(0, 0)],
+        &[request(ALL, ALL)],
+        &[request(0, u64::MAX), request(0, u64::MAX)],
+        &[request(65536, 65536), request(0, u64::MAX)],
+        &[request(ALL - 65536, u64::MAX), request(65536, 65536)],
+        &[request(1, 1), request(4097, 5000), request(0, 0)],
+        &[request(3 << 30, u64::MAX), request(1, u64::MAX)],
+        &[request(7, u64::MAX); 100],
+    ];
+    for memories in cases {
+        let layout = InstanceLayout::new([8], [10], 1, 1, memories, NONE, None).unwrap();
+        assert_eq!(layout.memories.len(), memories.len());
+        let mut end = u64::from(layout.memory_offset);
+        for (index, (memory, request)) in layout.memories.iter().zip(memories).enumerate() {
+            assert!(memory.start >= end && memory.start.is_multiple_of(PAGE_BYTES as u64));
+            assert!(memory.reserved_bytes >= request.minimum_bytes);
+            assert_eq!(memory.length_offset < 0, index == 0);
+            end = memory.start + memory.reserved_bytes;
+        }
+        assert!(end <= u64::from(layout.memory_offset) + ALL);
+    }
+    let uneven = [request(65536, 65536), request(0, u64::MAX)];
+    let layout = InstanceLayout::new([], [], 0, 0, &uneven, NONE, None).unwrap();
+    assert_eq!(layout.memories[1].reserved_bytes, ALL - 65536);
+}
+
+#[test]
+fn memories_that_start_too_large_are_refused() {
+    for memories in [
+        &[request(MEMORY_RESERVED_BYTES + 1, u64::MAX)][..],
+        &[request(MEMORY_RESERVED_BYTES, 0), request(1, 1)],
+        // In whole pages of the hardware only.
+        &[
+            request(MEMORY_RESERVED_BYTES - 2, 0),
+            request(1, 1),
+            request(1, 1),
+        ],
+        &[request(u64::MAX, u64::MAX), request(u64::MAX, u64::MAX)],
+    ] {
+        assert!(matches!(
+            InstanceLayout::new([], [], 0, 0, memories, NONE, None),
+            Err(LayoutError::MemoriesTooLarge { .. })
+        ));
+    }
+}
+
+#[test]
+fn the_object_heap_lies_behind_the_guard_and_moves_nothing() {
+    let memories = [request(65536, u64::MAX)];
+    let plain = InstanceLayout::new([8], [3], 1, 1, &memories, NONE, None).unwrap();
+    assert!(!plain.is_wide() && plain.exception.is_none());
+    let objects = ObjectRequest {
+        heap: true,
+        exception_bytes: Some(24),
+        elements: Vec::new(),
+    };
+    let layout = InstanceLayout::new([8], [3], 1, 1, &memories, objects, None).unwrap();
+    assert!(layout.is_wide());
+    assert_eq!(layout.memories, plain.memories);
+    let heap = layout.heap.unwrap();
+    let (words, exception) = (heap.memory.length_offset as u32, layout.exception.unwrap());
+    assert_eq!((words, heap.next_offset, heap.free_offset), (8, 16, 32));
+    assert_eq!((exception, layout.data_flags), (40, 40 + 8 + 24));
+    assert!(heap.memory.start.is_multiple_of(PAGE_BYTES as u64));
+    let memory = layout.memories[0];
+    assert!(memory.start + memory.reserved_bytes + GUARD_BYTES <= heap.memory.start);
+    assert_eq!(layout.regions().count(), 2);
+}
+
+#[test]
+fn builtins_are_listed_in_order() {
+    for (index, (builtin, arguments, _)) in Builtin::ALL.iter().enumerate() {
+        assert_eq!(*builtin as usize, index);
+        assert!(*arguments <= 5);
+    }
+}
