@@ -75,6 +75,18 @@ pub fn field(path: &str, name: &str) -> Result<u64> {
     Ok(kib * 1024)
 }
 
+/// Time that the threads of a process have been on a processor.
+pub fn processor_time(process: u32) -> Result<Duration> {
+    let tasks = format!("/proc/{process}/task");
+    let mut nanoseconds = 0;
+    for task in std::fs::read_dir(&tasks).with_context(|| format!("cannot read {tasks}"))? {
+        let text = std::fs::read_to_string(task?.path().join("schedstat"))?;
+        let first = text.split(' ').next().context("schedstat is empty")?;
+        nanoseconds += first.parse::<u64>()?;
+    }
+    Ok(Duration::from_nanos(nanoseconds))
+}
+
 /// Measures this thread's time on the processor, in which what others do on the machine does not count.
 ///
 /// Nothing that is measured with it waits for anything.

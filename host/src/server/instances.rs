@@ -94,6 +94,9 @@ impl Server {
         limits: Limits,
         recorded: bool,
     ) -> Result<Instance, StartError> {
+        // One that was given up leaves a slot whose mappings the image replaces. With many calls a turn, slots would otherwise be
+        // unmapped one by one afterwards, and mapped anew.
+        drop(self.given_up.pop());
         for attempt in 0.. {
             let restored = match recorded {
                 true => image.restore_recorded(limits, Box::new(())),

@@ -75,14 +75,7 @@ impl Server {
 
     /// Time that the server's threads have been on a processor.
     pub fn processor_time(&self) -> Result<Duration> {
-        let tasks = format!("/proc/{}/task", self.child.id());
-        let mut nanoseconds = 0;
-        for task in std::fs::read_dir(&tasks).with_context(|| format!("cannot read {tasks}"))? {
-            let text = std::fs::read_to_string(task?.path().join("schedstat"))?;
-            let first = text.split(' ').next().context("schedstat is empty")?;
-            nanoseconds += first.parse::<u64>()?;
-        }
-        Ok(Duration::from_nanos(nanoseconds))
+        system::processor_time(self.child.id())
     }
 
     fn get(&self) -> Result<String> {

@@ -54,7 +54,9 @@ impl Bundle {
     pub fn new(folder: &Path, answerer: &Path) -> Result<Bundle, String> {
         let make = || -> Result<()> {
             let root = folder.join("rootfs");
-            std::fs::create_dir_all(root.join("proc"))?;
+            for folder in ["proc", "dev"] {
+                std::fs::create_dir_all(root.join(folder))?;
+            }
             std::fs::copy(answerer, root.join("answer"))?;
             std::fs::write(root.join("data"), "Hello from Dormouse!\n")?;
             Ok(())
@@ -93,6 +95,11 @@ impl Bundle {
             all.extend(arguments);
             let namespaces =
                 ["pid", "mount", "ipc", "uts"].map(|kind| serde_json::json!({"type": kind}));
+            // A /dev of its own, since the runtime makes files there, of several containers at a time.
+            let mounts = serde_json::json!([
+                {"destination": "/proc", "type": "proc", "source": "proc"},
+                {"destination": "/dev", "type": "tmpfs", "source": "tmpfs"}
+            ]);
             let config = serde_json::json!({
                 "ociVersion": "1.0.2",
                 "process": {
@@ -100,7 +107,7 @@ impl Bundle {
                     "noNewPrivileges": true
                 },
                 "root": {"path": self.folder.join("rootfs"), "readonly": true},
-                "mounts": [{"destination": "/proc", "type": "proc", "source": "proc"}],
+                "mounts": mounts,
                 "linux": {"namespaces": namespaces}
             });
             std::fs::write(bundle.join("config.json"), config.to_string())?;

@@ -2,9 +2,9 @@
 //! ahead, and warm (REAP: Ustiugov et al., "Benchmarking, Analysis, and Optimization of Serverless Function Snapshots", ASPLOS
 //! 2021; Spice: Holmes et al., "Taming Serverless Cold Starts Through OS Co-Design", 2025).
 //!
-//! The function reads runs of three pages, one in each part of its memory and in no order, and writes the first page of each:
-//! REAP found working sets of 8 to 99 MB in guests of 256 MB, in pieces of two or three pages. The page cache is rid of the
-//! image before every sample.
+//! The function reads runs of pages, one in each part of its memory and in no order, and writes the first page of each. Runs are
+//! of three pages, as REAP found them in guests of 256 MB, where a kernel has scattered what the function touches; and of 32, as
+//! the linear memory of a function has it. The page cache is rid of the image before every sample.
 
 use super::Setting;
 use super::load::{Client, Latencies, request};
@@ -23,13 +23,49 @@ use std::time::{Duration, Instant};
 
 const PAGE_BYTES: u64 = 4096;
 
-/// Pages of a run, and of the part of the memory in which it lies.
-const RUN_PAGES: u64 = 3;
-const PART_PAGES: u64 = 24;
+/// The memory has so many times the pages of the working set.
+const SPARSENESS: u64 = 8;
 
-/// Runs of the functions: powers of two, since the order of visits is a permutation only then.
-const RUNS: [u64; 7] = [8, 64, 256, 512, 1024, 2048, 8192];
-const RUNS_QUICK: [u64; 2] = [8, 64];
+/// How a working set lies in its memory.
+#[derive(Clone, Copy)]
+struct Shape {
+    name: &'static str,
+    figure: &'static str,
+    run_pages: u64,
+    /// Powers of two, since the order of visits is a permutation only then.
+    runs: &'static [u64],
+}
+
+const SHAPES: [Shape; 2] = [
+    Shape {
+        name: "runs of 3 pages",
+        figure: "disk-latency-scattered",
+        run_pages: 3,
+        runs: &[8, 64, 256, 512, 1024, 2048, 8192],
+    },
+    Shape {
+        name: "runs of 32 pages",
+        figure: "disk-latency-clustered",
+        run_pages: 32,
+        runs: &[1, 8, 32, 64, 128, 256, 512],
+    },
+];
+
+/// How many of them are enough to see that everything runs.
+const QUICK_RUNS: usize = 2;
+
+/// A function's working set: so many runs of a shape.
+#[derive(Clone, Copy)]
+struct WorkingSet {
+    run_pages: u64,
+    runs: u64,
+}
+
+impl WorkingSet {
+    fn bytes(self) -> u64 {
+        self.runs * self.run_pages * PAGE_BYTES
+    }
+}
 
 /// What is read at a time when as many bytes are read as a whole.
 const READ_BYTES: usize = 1 << 20;
@@ -37,11 +73,12 @@ const READ_BYTES: usize = 1 << 20;
 /// Time for what a server does after it has said that it listens.
 const SETTLED: Duration = Duration::from_millis(300);
 
-/// A function with a working set of so many runs.
-fn wasm(runs: u64) -> Result<Vec<u8>> {
-    let pages = runs * PART_PAGES;
+/// A function with such a working set.
+fn wasm(WorkingSet { run_pages, runs }: WorkingSet) -> Result<Vec<u8>> {
+    let part_pages = run_pages * SPARSENESS;
+    let pages = runs * part_pages;
     let wasm_pages = (pages * PAGE_BYTES).div_ceil(65536);
-    let (mask, places) = (runs - 1, PART_PAGES - RUN_PAGES + 1);
+    let (mask, places) = (runs - 1, part_pages - run_pages + 1);
     let text = format!(
         r#"(module
   (memory (export "memory") {wasm_pages})
@@ -54,17 +91,19 @@ fn wasm(runs: u64) -> Result<Vec<u8>> {
     (if (i32.ne (i32.load offset=64 (i32.shl (local.get $page) (i32.const 12)))
                 (i32.add (local.get $page) (i32.const 1)))
       (then unreachable)))
-  (func (export "handle") (result i32) (local $run i32) (local $part i32) (local $page i32)
+  (func (export "handle") (result i32) (local $run i32) (local $part i32) (local $page i32) (local $left i32)
     (loop $next
       (local.set $part (i32.and (i32.mul (local.get $run) (i32.const 0x9E3779B1)) (i32.const {mask})))
       (local.set $page
         (i32.add
-          (i32.mul (local.get $part) (i32.const {PART_PAGES}))
+          (i32.mul (local.get $part) (i32.const {part_pages}))
           (i32.rem_u (i32.mul (local.get $part) (i32.const 7)) (i32.const {places}))))
-      (call $check (local.get $page))
-      (call $check (i32.add (local.get $page) (i32.const 1)))
-      (call $check (i32.add (local.get $page) (i32.const 2)))
       (i32.store offset=128 (i32.shl (local.get $page) (i32.const 12)) (i32.const 1))
+      (local.set $left (i32.const {run_pages}))
+      (loop $check_next
+        (call $check (local.get $page))
+        (local.set $page (i32.add (local.get $page) (i32.const 1)))
+        (br_if $check_next (local.tee $left (i32.sub (local.get $left) (i32.const 1)))))
       (local.set $run (i32.add (local.get $run) (i32.const 1)))
       (br_if $next (i32.lt_u (local.get $run) (i32.const {runs}))))
     (i32.const 0)))"#
@@ -134,6 +173,12 @@ fn median(values: &[f64]) -> f64 {
     Latencies::new(values.to_vec()).median()
 }
 
+/// Of the function that takes the place of others.
+const SMALLEST: WorkingSet = WorkingSet {
+    run_pages: 1,
+    runs: 1,
+};
+
 struct Function {
     handle: Callable,
     file: File,
@@ -165,11 +210,11 @@ fn call(instance: &mut Instance, function: Callable) -> Result<()> {
 }
 
 impl Function {
-    fn new(engine: &Engine, runs: u64, folder: &Path) -> Result<Function> {
-        let module = linked(engine, &wasm(runs)?)?;
+    fn new(engine: &Engine, set: WorkingSet, folder: &Path) -> Result<Function> {
+        let module = linked(engine, &wasm(set)?)?;
         let file = tempfile::tempfile_in(folder)?;
         capture(&module, &file)?;
-        let small = linked(engine, &wasm(1)?)?;
+        let small = linked(engine, &wasm(SMALLEST)?)?;
         let other = tempfile::tempfile_in(folder)?;
         capture(&small, &other)?;
         let function = Function {
@@ -206,7 +251,6 @@ impl Function {
 
 /// The medians of a function, in microseconds, counts and bytes.
 struct Medians {
-    working_set_bytes: f64,
     lazy: Samples,
     prefetched: Samples,
     reading: Samples,
@@ -214,11 +258,10 @@ struct Medians {
     served: Samples,
 }
 
-fn measure(setting: &Setting, engine: &Engine, runs: u64, folder: &Path) -> Result<Medians> {
-    let function = Function::new(engine, runs, folder)?;
-    let working_set = runs * RUN_PAGES * PAGE_BYTES;
+fn measure(setting: &Setting, engine: &Engine, set: WorkingSet, folder: &Path) -> Result<Medians> {
+    let function = Function::new(engine, set, folder)?;
+    let working_set = set.bytes();
     let mut found = Medians {
-        working_set_bytes: working_set as f64,
         lazy: Samples::default(),
         prefetched: Samples::default(),
         reading: Samples::default(),
@@ -272,11 +315,11 @@ fn forget_all(folder: &Path) -> Result<()> {
 }
 
 /// The same through the server, from request to response: the first call after it was started, code included.
-fn serve(setting: &Setting, runs: u64, folder: &Path, samples: &mut Samples) -> Result<()> {
+fn serve(setting: &Setting, set: WorkingSet, folder: &Path, samples: &mut Samples) -> Result<()> {
     let data = tempfile::tempdir_in(folder)?;
     let request = request("GET", "/f", b"");
     let server = Dormouse::start(setting, data.path(), &["--budget", "0"])?;
-    server.deploy("f", &wasm(runs)?, "memory=2GiB&timeout=60s&cpu=60s")?;
+    server.deploy("f", &wasm(set)?, "memory=2GiB&timeout=60s&cpu=60s")?;
     let mut client = Client::connect(server.public)?;
     for _ in 0..3 {
         client.ask(&request)?;
@@ -351,69 +394,77 @@ pub fn run(setting: &Setting) -> Result<Findings> {
             column("prefetched, read", Unit::Bytes),
         ],
     );
-    let mut series =
-        ["lazy faults", "prefetched", "reading as many bytes", "warm"].map(|name| Series {
-            name: name.to_owned(),
-            points: Vec::new(),
-        });
-    let runs = if setting.quick {
-        &RUNS_QUICK[..]
-    } else {
-        &RUNS
-    };
-    for &runs in runs {
-        let mut found = measure(setting, &engine, runs, folder.path())?;
-        serve(setting, runs, folder.path(), &mut found.served)?;
-        let [lazy, prefetched, reading, warm] = [
-            found.lazy.us(),
-            found.prefetched.us(),
-            found.reading.us(),
-            found.warm.us(),
-        ];
-        latencies.measured(
-            "Dormouse",
-            &[
-                found.working_set_bytes,
-                lazy,
-                prefetched,
-                warm,
-                reading,
-                lazy / prefetched,
-                prefetched / (reading + warm),
-                found.served.us(),
-            ],
-        );
-        faults.measured(
-            "Dormouse",
-            &[
-                found.working_set_bytes,
-                median(&found.lazy.major),
-                median(&found.lazy.minor),
-                median(&found.lazy.read_bytes),
-                median(&found.prefetched.major),
-                median(&found.prefetched.minor),
-                median(&found.prefetched.read_bytes),
-            ],
-        );
-        let x = found.working_set_bytes / 1e6;
-        for (series, us) in series.iter_mut().zip([lazy, prefetched, reading, warm]) {
-            series.points.push((x, us / 1000.0));
+    let mut figures = Vec::new();
+    for shape in SHAPES {
+        let mut series =
+            ["lazy faults", "prefetched", "reading as many bytes", "warm"].map(|name| Series {
+                name: name.to_owned(),
+                points: Vec::new(),
+            });
+        let count = setting.count(shape.runs.len(), QUICK_RUNS);
+        for &runs in &shape.runs[..count] {
+            let set = WorkingSet {
+                run_pages: shape.run_pages,
+                runs,
+            };
+            let mut found = measure(setting, &engine, set, folder.path())?;
+            serve(setting, set, folder.path(), &mut found.served)?;
+            let times = [&found.lazy, &found.prefetched, &found.reading, &found.warm];
+            let [lazy, prefetched, reading, warm] = times.map(Samples::us);
+            latencies.measured(
+                shape.name,
+                &[
+                    set.bytes() as f64,
+                    lazy,
+                    prefetched,
+                    warm,
+                    reading,
+                    lazy / prefetched,
+                    prefetched / (reading + warm),
+                    found.served.us(),
+                ],
+            );
+            let Medians {
+                lazy: faulted,
+                prefetched: read_ahead,
+                ..
+            } = &found;
+            faults.measured(
+                shape.name,
+                &[
+                    set.bytes() as f64,
+                    median(&faulted.major),
+                    median(&faulted.minor),
+                    median(&faulted.read_bytes),
+                    median(&read_ahead.major),
+                    median(&read_ahead.minor),
+                    median(&read_ahead.read_bytes),
+                ],
+            );
+            let x = set.bytes() as f64 / 1e6;
+            for (series, us) in series.iter_mut().zip([lazy, prefetched, reading, warm]) {
+                series.points.push((x, us / 1000.0));
+            }
         }
+        figures.push(Figure {
+            name: shape.figure,
+            title: format!(
+                "A call whose image is on disk, by its working set ({})",
+                shape.name
+            ),
+            x: axis("MB of working set", true),
+            y: axis("milliseconds", true),
+            series: series.into(),
+        });
     }
+    latencies.note("how far lazy faults read depends on the disk's read_ahead_kb: with a large one they read most of the image");
     latencies.note("the image has eight times the bytes of the working set; the page cache is rid of it before each sample");
     latencies.note("reading it: as many bytes of the image, from its start, in requests of 1 MiB");
     latencies.note("served: from request to response, the first call after the server was started, opening its code and image included");
-    faults.note("REAP: 97 % of the page faults are gone. Faults that are left are for pages in memory; none waits for the disk");
-    let figure = Figure {
-        name: "disk-latency",
-        title: "A call whose image is on disk, by its working set".to_owned(),
-        x: axis("MB of working set", true),
-        y: axis("milliseconds", true),
-        series: series.into(),
-    };
+    faults.note("REAP reports 97 % of the guest's page faults gone. Minor faults are for pages in memory; only major ones wait for the disk");
     Ok(Findings {
         tables: vec![latencies, faults],
-        figures: vec![figure],
+        figures,
     })
 }
 
@@ -425,7 +476,11 @@ mod tests {
     fn the_function_finds_every_page_as_it_was_frozen() {
         let engine = Engine::new(&EngineOptions::default()).unwrap();
         let folder = tempfile::tempdir().unwrap();
-        let function = Function::new(&engine, 64, folder.path()).unwrap();
+        let set = WorkingSet {
+            run_pages: 3,
+            runs: 64,
+        };
+        let function = Function::new(&engine, set, folder.path()).unwrap();
         for image in [&function.lazy, &function.prefetching] {
             drop(function.start(image).unwrap());
         }

@@ -178,10 +178,20 @@ impl Starter {
     }
 
     /// Notes what came of a rate. Whether a higher one is worth trying: a machine that others use may be slow and yet keep up.
-    fn add(&mut self, table: &mut Table, rate: f64, served: &load::Served, limit_us: f64) -> bool {
+    ///
+    /// `processor` is the time on the processor that all of it took.
+    fn add(
+        &mut self,
+        table: &mut Table,
+        rate: f64,
+        served: &load::Served,
+        processor: Duration,
+        limit_us: f64,
+    ) -> bool {
         let (median, most) = (served.latencies.median(), served.latencies.at(99.0));
         let done = served.done_per_second;
-        table.measured(&self.name, &[rate, done, median, most]);
+        let each = processor.as_secs_f64() * 1e6 / served.done as f64;
+        table.measured(&self.name, &[rate, done, median, most, each]);
         let keeps_up = !served.saturated && done >= rate * KEEPS_UP;
         if keeps_up && median <= limit_us {
             self.sustained = Some(rate);
@@ -203,9 +213,10 @@ fn rates(setting: &Setting, bundle: &Result<Bundle, String>) -> Result<(Table, F
             column("done/s", Unit::PerSecond),
             column("median", Unit::Microseconds),
             column("99 %", Unit::Microseconds),
+            column("CPU a start", Unit::Microseconds),
         ],
     );
-    let paper = |cells: [f64; 2]| vec![Some(cells[0]), None, Some(cells[1]), None];
+    let paper = |cells: [f64; 2]| vec![Some(cells[0]), None, Some(cells[1]), None, None];
     table.row(
         "Proto-Faaslet, the most",
         Origin::Paper,
@@ -214,7 +225,7 @@ fn rates(setting: &Setting, bundle: &Result<Bundle, String>) -> Result<(Table, F
     table.row(
         "fresh starts a core",
         Origin::Target,
-        vec![Some(20_000.0), None, None, None],
+        vec![Some(20_000.0), None, None, None, Some(50.0)],
     );
     let lasting = Duration::from_millis(setting.count(3000, 300) as u64);
     let mut starters = Vec::new();
@@ -233,8 +244,10 @@ fn rates(setting: &Setting, bundle: &Result<Bundle, String>) -> Result<(Table, F
     let mut ours = Starter::new("Dormouse");
     let before = server.starts("nop", "warm")?;
     for rate in RATES {
+        let before = server.processor_time()?;
         let served = open_loop(server.public, &request, rate, lasting, CONNECTIONS)?;
-        if !ours.add(&mut table, rate, &served, SUSTAINED_US) {
+        let processor = server.processor_time()? - before;
+        if !ours.add(&mut table, rate, &served, processor, SUSTAINED_US) {
             break;
         }
     }
@@ -251,8 +264,10 @@ fn rates(setting: &Setting, bundle: &Result<Bundle, String>) -> Result<(Table, F
     let request = load::request("GET", "/hello", b"");
     let mut theirs = Starter::new("hyper + Wasmtime");
     for rate in RATES {
+        let before = server.processor_time()?;
         let served = open_loop(server.address(), &request, rate, lasting, CONNECTIONS)?;
-        if !theirs.add(&mut table, rate, &served, SUSTAINED_US) {
+        let processor = server.processor_time()? - before;
+        if !theirs.add(&mut table, rate, &served, processor, SUSTAINED_US) {
             break;
         }
     }
@@ -264,8 +279,10 @@ fn rates(setting: &Setting, bundle: &Result<Bundle, String>) -> Result<(Table, F
         Ok(bundle) => {
             let mut containers = Starter::new(&bundle.name());
             for rate in CONTAINER_RATES {
+                let before = baseline::children_time()?;
                 let served = start_containers(bundle, rate, lasting)?;
-                if !containers.add(&mut table, rate, &served, 1e6) {
+                let processor = baseline::children_time()? - before;
+                if !containers.add(&mut table, rate, &served, processor, 1e6) {
                     break;
                 }
             }
@@ -323,6 +340,7 @@ fn start_containers(bundle: &Bundle, rate: f64, lasting: Duration) -> Result<loa
     })?;
     let taken = begin.elapsed();
     Ok(load::Served {
+        done: times.len(),
         done_per_second: times.len() as f64 / taken.as_secs_f64(),
         // The last one may take its time; what counts is whether they pile up.
         saturated: taken > lasting * 2 + Duration::from_secs(1),

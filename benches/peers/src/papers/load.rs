@@ -73,9 +73,12 @@ impl Client {
         self.buffer.clear();
         let mut chunk = [0; 16 << 10];
         loop {
-            match self.stream.read(&mut chunk)? {
-                0 => bail!("the server has closed the connection"),
-                read => self.buffer.extend_from_slice(&chunk[..read]),
+            match self.stream.read(&mut chunk) {
+                Ok(0) => bail!("the server has closed the connection"),
+                Ok(read) => self.buffer.extend_from_slice(&chunk[..read]),
+                // The timer by which an engine in this process preempts its guests.
+                Err(error) if error.kind() == ErrorKind::Interrupted => continue,
+                Err(error) => return Err(error.into()),
             }
             if let Some((status, total)) = response(&self.buffer)? {
                 ensure!(
@@ -123,6 +126,7 @@ impl Latencies {
 
 /// What came of a rate.
 pub struct Served {
+    pub done: usize,
     pub done_per_second: f64,
     /// From when each request was due, not from when it could be sent.
     pub latencies: Latencies,
@@ -222,6 +226,7 @@ pub fn open_loop(
     }
     let taken = begin.elapsed().max(lasting);
     Ok(Served {
+        done: us.len(),
         done_per_second: us.len() as f64 / taken.as_secs_f64(),
         latencies: Latencies::new(us),
         saturated,

@@ -8,6 +8,7 @@ use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::time::Duration;
 
 pub struct Dormouse {
     child: Child,
@@ -73,6 +74,11 @@ impl Dormouse {
             .ask(&request)
             .with_context(|| format!("deploying {name}"))?;
         Ok(())
+    }
+
+    /// Time that its threads have been on a processor.
+    pub fn processor_time(&self) -> Result<Duration> {
+        system::processor_time(self.child.id())
     }
 
     /// A metric by its name with its labels.
