@@ -89,6 +89,37 @@ fn objects_of_calls_that_take_turns_do_not_overlap() {
 }
 
 #[test]
+fn an_array_that_is_being_copied_is_kept_while_another_call_collects() {
+    // With a number: copies an array that nothing refers to but the instruction, so often, and counts the elements that did not
+    // come over, of some. Without: makes garbage for as long.
+    let (mut store, [first, second]) = two_users(
+        r#"(module
+            (type $bytes (array (mut i8)))
+            (func (export "work") (param $number i64) (param $count i32) (result i64)
+                (local $to (ref null $bytes)) (local $wrong i64) (local $at i32)
+                (loop $more
+                    (if (i64.eqz (local.get $number))
+                        (then (drop (array.new $bytes (i32.const 9) (i32.const 0x300000))))
+                        (else
+                            (local.set $to (array.new_default $bytes (i32.const 0x800000)))
+                            (array.copy $bytes $bytes (local.get $to) (i32.const 0)
+                                (array.new $bytes (i32.wrap_i64 (local.get $number)) (i32.const 0x800000))
+                                (i32.const 0) (i32.const 0x800000))
+                            (local.set $at (i32.const 0))
+                            (loop $next
+                                (local.set $wrong (i64.add (local.get $wrong) (i64.extend_i32_u (i32.ne
+                                    (array.get_u $bytes (local.get $to) (local.get $at)) (i32.wrap_i64 (local.get $number))))))
+                                (br_if $next (i32.lt_u (i32.const 0)
+                                    (local.tee $at (i32.and (i32.const 0x7fffff) (i32.add (local.get $at) (i32.const 0x10000)))))))))
+                    (local.set $count (i32.sub (local.get $count) (i32.const 1)))
+                    (br_if $more (local.get $count)))
+                (local.get $wrong)))"#,
+    );
+    let calls = [(first, [7, 20]), (second, [0, 100])];
+    assert_eq!(by_turns(&mut store, calls), [0, 0]);
+}
+
+#[test]
 fn exceptions_of_calls_that_take_turns_keep_their_values() {
     // Throws a number so often, under one of two tags, and counts how often another was caught.
     let (mut store, [first, second]) = two_users(

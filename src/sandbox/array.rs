@@ -165,6 +165,12 @@ unsafe fn allocate_array(
     }
 }
 
+/// Has a reference on the stack, or in a register that callees preserve, up to here, where a collection of another call finds it while
+/// this one is suspended: of addresses of elements the compiler may have kept one at the array's end alone.
+fn keep(reference: u64) {
+    std::hint::black_box(reference);
+}
+
 /// Two numbers of 32 bits in one word, the lower first.
 fn halves(word: u64) -> (u32, u32) {
     (word as u32, (word >> 32) as u32)
@@ -202,7 +208,8 @@ pub unsafe extern "C" fn replicate(
     count: u64,
     logarithm: u64,
 ) -> u64 {
-    // SAFETY: see `allocate`; the range lies within the array, and what is copied is what comes before it. Objects do not move.
+    // SAFETY: see `allocate`; the range lies within the array, and what is copied is what comes before it. Objects do not move, and
+    // this one is not freed by a collection of another call meanwhile, since the reference to it is used once more (see `keep`).
     unsafe {
         let inner = inner_of(vmctx);
         contain(inner, || {
@@ -217,6 +224,7 @@ pub unsafe extern "C" fn replicate(
                     yield_if_preempted(inner);
                 }
             }
+            keep(array);
             Ok(0)
         })
     }
@@ -232,7 +240,7 @@ pub unsafe extern "C" fn copy(
     count: u64,
 ) -> u64 {
     // SAFETY: see `allocate`; both ranges lie within their arrays, `copy` allows them to overlap, and parts are taken from the end
-    // that is not overwritten. Objects do not move.
+    // that is not overwritten. Objects do not move, and these are kept meanwhile as in `replicate`.
     unsafe {
         let inner = inner_of(vmctx);
         contain(inner, || {
@@ -243,6 +251,8 @@ pub unsafe extern "C" fn copy(
             in_parts(inner, bytes, to.cast_const() > from, |at, part| {
                 std::ptr::copy(from.add(at), to.add(at), part);
             });
+            keep(destination);
+            keep(source);
             Ok(0)
         })
     }

@@ -92,7 +92,7 @@ pub(super) unsafe fn in_parts(
         work(if backwards { bytes - done - part } else { done }, part);
         done += part;
         if done < bytes {
-            // SAFETY: forwarded; the memory may not shrink meanwhile, since only this guest's own code changes its length.
+            // SAFETY: forwarded; no memory shrinks while a call is in progress, whoever else works with it meanwhile.
             unsafe { yield_if_preempted(inner) };
         }
     }
