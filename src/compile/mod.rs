@@ -15,6 +15,7 @@ mod features;
 pub mod info;
 mod native;
 mod parse;
+mod refine;
 mod sites;
 mod text;
 mod translate;

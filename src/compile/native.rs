@@ -9,6 +9,7 @@ use super::error::CompileError;
 use super::features;
 use super::info::ModuleInfo;
 use super::parse::{Body, Module};
+use super::refine::refine;
 use super::sites::{CallSite, TrapSite, handler_site};
 use super::text::{MachineCode, Relocation, Text, Unit, link};
 use super::translate::{self, BodyError, StubContext, Target};
@@ -19,7 +20,7 @@ use cranelift_codegen::control::ControlPlane;
 use cranelift_codegen::ir::ExternalName;
 use cranelift_codegen::isa::{OwnedTargetIsa, TargetIsa};
 use cranelift_codegen::settings::{self, Configurable};
-use cranelift_codegen::{Context, FinalizedRelocTarget};
+use cranelift_codegen::{CodegenResult, CompiledCode, Context, FinalizedRelocTarget};
 use cranelift_frontend::FunctionBuilderContext;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Mutex;
@@ -164,6 +165,7 @@ struct Worker<'a> {
     target: Target,
     context: Context,
     frontend: FunctionBuilderContext,
+    registers: regalloc2::Ctx,
     allocations: FuncValidatorAllocations,
 }
 
@@ -181,6 +183,7 @@ impl<'a> Worker<'a> {
             },
             context: Context::new(),
             frontend: FunctionBuilderContext::new(),
+            registers: regalloc2::Ctx::default(),
             allocations: FuncValidatorAllocations::default(),
         }
     }
@@ -230,18 +233,13 @@ impl<'a> Worker<'a> {
 
     fn compile(&mut self, unit: Unit, bodies: &Bodies<'_>) -> Result<MachineCode, BodyError> {
         let start = self.translate(unit, bodies)?;
-        self.generate(unit, start)
+        let code = self.machine_code(unit)?;
+        self.parts(unit, start, &code)
     }
 
-    /// Machine code of the CLIF in the context.
-    fn generate(&mut self, unit: Unit, start: u32) -> Result<MachineCode, BodyError> {
-        let function = self.function_of(unit);
-        let refuse =
-            |message: String| BodyError::Other(CompileError::Codegen { function, message });
-        if let Err(error) = self.context.compile(self.isa, &mut ControlPlane::default()) {
-            return Err(refuse(format!("{:?}", error.inner)));
-        }
-        let code = self.context.compiled_code().expect("just compiled");
+    /// Machine code with what the link and the artifact need of it.
+    fn parts(&self, unit: Unit, start: u32, code: &CompiledCode) -> Result<MachineCode, BodyError> {
+        let refuse = |message: String| self.refuse(unit, message);
         let buffer = &code.buffer;
         let locations = buffer.get_srclocs_sorted();
         let wasm_offset = |code_offset: u32| {
@@ -292,6 +290,34 @@ impl<'a> Worker<'a> {
                 .collect(),
             handlers: buffer.call_sites().filter_map(handler_site).collect(),
         })
+    }
+
+    /// Machine code of the CLIF in the context.
+    fn machine_code(&mut self, unit: Unit) -> Result<CompiledCode, BodyError> {
+        self.code_of_context()
+            .map_err(|error| self.refuse(unit, format!("{error:?}")))
+    }
+
+    /// What [`Context::compile`] does, with passes of ours before code is generated.
+    fn code_of_context(&mut self) -> CodegenResult<CompiledCode> {
+        let control = &mut ControlPlane::default();
+        self.context.verify_if(self.isa)?;
+        self.context.optimize(self.isa, control)?;
+        refine(&mut self.context);
+        self.context.verify_if(self.isa)?;
+        let code = self.isa.compile_function(
+            &self.context.func,
+            &self.context.domtree,
+            &mut self.registers,
+            self.context.want_disasm,
+            control,
+        )?;
+        Ok(code.apply_params(&self.context.func.params))
+    }
+
+    fn refuse(&self, unit: Unit, message: String) -> BodyError {
+        let function = self.function_of(unit);
+        BodyError::Other(CompileError::Codegen { function, message })
     }
 
     fn function_of(&self, unit: Unit) -> u32 {
@@ -453,12 +479,11 @@ pub(super) fn inspect_module(
     let mut functions = Vec::new();
     for unit in imports.chain(defined.map(Unit::Body)) {
         let fail = |error| explain(wasm, error);
-        let start = worker.translate(unit, &bodies).map_err(fail)?;
+        worker.translate(unit, &bodies).map_err(fail)?;
         let clif = worker.context.func.display().to_string();
         worker.context.set_disasm(true);
-        worker.generate(unit, start).map_err(fail)?;
-        let code = worker.context.compiled_code().expect("just compiled");
-        let assembly = code.vcode.clone().expect("asked for");
+        let code = worker.machine_code(unit).map_err(fail)?;
+        let assembly = code.vcode.expect("asked for");
         functions.push(CompiledFunction {
             index: worker.function_of(unit),
             clif,

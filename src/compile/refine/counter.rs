@@ -1,0 +1,142 @@
+//! Loops end by comparing the next value of their counter.
+//!
+//! The optimiser turns `counter + 4 != 100` into `counter != 96`. Then the counter's present value is needed after its next one
+//! was computed, the two cannot share a register, and the way back to the loop's start is a move and a jump of its own.
+
+use super::edges::{argument, into_block};
+use cranelift_codegen::cursor::{Cursor, FuncCursor};
+use cranelift_codegen::dominator_tree::DominatorTree;
+use cranelift_codegen::flowgraph::ControlFlowGraph;
+use cranelift_codegen::ir::condcodes::IntCC;
+use cranelift_codegen::ir::{
+    Block, Function, Inst, InstBuilder, InstructionData, Opcode, Value, ValueDef, types,
+};
+
+pub(super) fn compare_next(
+    function: &mut Function,
+    cfg: &ControlFlowGraph,
+    domtree: &DominatorTree,
+) {
+    let blocks: Vec<Block> = function.layout.blocks().collect();
+    for block in blocks {
+        let Some(branch) = function.layout.last_inst(block) else {
+            continue;
+        };
+        let InstructionData::Brif { arg: condition, .. } = function.dfg.insts[branch] else {
+            continue;
+        };
+        let Some(comparison) = comparison_of_counter(function, condition) else {
+            continue;
+        };
+        rewrite(function, cfg, domtree, block, &comparison);
+    }
+}
+
+/// `icmp eq/ne counter, constant`, where the counter is a block's parameter.
+struct Comparison {
+    inst: Inst,
+    condition: IntCC,
+    counter: Value,
+    constant: i64,
+}
+
+fn comparison_of_counter(function: &Function, condition: Value) -> Option<Comparison> {
+    let ValueDef::Result(inst, _) = function.dfg.value_def(condition) else {
+        return None;
+    };
+    let InstructionData::IntCompare {
+        opcode: Opcode::Icmp,
+        cond: condition @ (IntCC::Equal | IntCC::NotEqual),
+        args: [counter, other],
+    } = function.dfg.insts[inst]
+    else {
+        return None;
+    };
+    let constant = constant(function, other)?;
+    matches!(function.dfg.value_def(counter), ValueDef::Param(..)).then_some(Comparison {
+        inst,
+        condition,
+        counter,
+        constant,
+    })
+}
+
+/// The number that a value always is.
+pub(super) fn constant(function: &Function, value: Value) -> Option<i64> {
+    let ValueDef::Result(inst, _) = function.dfg.value_def(value) else {
+        return None;
+    };
+    match function.dfg.insts[inst] {
+        InstructionData::UnaryImm {
+            opcode: Opcode::Iconst,
+            imm,
+        } => Some(imm.bits()),
+        _ => None,
+    }
+}
+
+/// The constant that an `iadd` adds to this value.
+pub(super) fn step(function: &Function, next: Value, value: Value) -> Option<i64> {
+    let ValueDef::Result(inst, _) = function.dfg.value_def(next) else {
+        return None;
+    };
+    match function.dfg.insts[inst] {
+        InstructionData::Binary {
+            opcode: Opcode::Iadd,
+            args: [a, b],
+        } if a == value => constant(function, b),
+        InstructionData::Binary {
+            opcode: Opcode::Iadd,
+            args: [a, b],
+        } if b == value => constant(function, a),
+        _ => None,
+    }
+}
+
+/// Compares the counter's next value, if it is known where the branch is, and that is the branch back.
+fn rewrite(
+    function: &mut Function,
+    cfg: &ControlFlowGraph,
+    domtree: &DominatorTree,
+    block: Block,
+    comparison: &Comparison,
+) {
+    let counter = comparison.counter;
+    let ValueDef::Param(header, number) = function.dfg.value_def(counter) else {
+        return;
+    };
+    if function.dfg.value_type(counter) != types::I32 {
+        return;
+    }
+    let back = into_block(function, cfg, header)
+        .into_iter()
+        .find(|edge| edge.block == block);
+    let Some(next) = back.and_then(|edge| argument(function, edge, number)) else {
+        return;
+    };
+    let Some(step) = step(function, next, counter) else {
+        return;
+    };
+    let ValueDef::Result(advance, _) = function.dfg.value_def(next) else {
+        return;
+    };
+    if !domtree.dominates(advance, comparison.inst, &function.layout) {
+        if function.layout.inst_block(advance) != function.layout.inst_block(comparison.inst) {
+            return;
+        }
+        // Both in one block, in the wrong order. What the advance takes is a constant and the counter; the comparison's
+        // operands are as well.
+        function.layout.remove_inst(comparison.inst);
+        let branch = function.layout.last_inst(block).expect("it has its branch");
+        function.layout.insert_inst(comparison.inst, branch);
+    }
+    let after = i64::from((comparison.constant as u32).wrapping_add(step as u32) as i32);
+    let mut cursor = FuncCursor::new(function).at_inst(comparison.inst);
+    cursor.set_srcloc(cursor.func.srcloc(comparison.inst));
+    let bound = cursor.ins().iconst(types::I32, after & 0xffff_ffff);
+    function.dfg.insts[comparison.inst] = InstructionData::IntCompare {
+        opcode: Opcode::Icmp,
+        cond: comparison.condition,
+        args: [next, bound],
+    };
+}

@@ -1,0 +1,32 @@
+//! What is made of a function's CLIF between Cranelift's optimiser and its code generator.
+//!
+//! The optimiser chooses the cheapest form of each expression by itself, before registers and loops are thought of, and code
+//! generation matches what it finds. These passes bring what it finds into the forms that match:
+//!
+//! * [`vector`]: a vector is loaded as the lanes it is used as, so that the load becomes part of the instruction that uses it;
+//! * [`counter`]: a loop ends by comparing the next value of its counter, so that the present one and the next share a register;
+//! * [`address`]: what of an address stays the same during a loop is added up before it, where bounds show that sums do not wrap;
+//! * [`widen`]: an index that memory is reached through is kept as the 64-bit number that addresses are made of.
+//!
+//! Each is an equality of CLIF, whatever the module: none relies on where addresses lie or how memory is reserved.
+
+mod address;
+mod counter;
+mod edges;
+mod range;
+mod vector;
+mod widen;
+
+use cranelift_codegen::Context;
+
+/// Refines the optimised function in the context. Blocks and edges between them stay as they are.
+pub(super) fn refine(context: &mut Context) {
+    context.compute_cfg();
+    context.compute_domtree();
+    vector::retype_loads(&mut context.func);
+    counter::compare_next(&mut context.func, &context.cfg, &context.domtree);
+    context.compute_loop_analysis();
+    address::simplify_addresses(context);
+    widen::widen_indexes(&mut context.func, &context.cfg, &context.domtree);
+    context.func.dfg.resolve_all_aliases();
+}

@@ -1,0 +1,239 @@
+//! Indexes into memory are kept as the 64-bit numbers that addresses are made of.
+//!
+//! An address is the vmctx and an index, extended from 32 bits. Most instructions of 32 bits extend what they compute by
+//! themselves, and code generation knows it; of loads and of parameters of blocks it does not know, and moves each onto itself
+//! once more, on the way of whatever waits for the address. Here
+//!
+//! * a number that is loaded and extended is loaded as 64 bits, extended by the load;
+//! * a parameter of a block that is extended is one of 64 bits, if nearly all that flows into it is extended for nothing.
+//!
+//! Where 32 bits of it are needed, the lower half is: that takes no instruction.
+
+use super::edges::{Edge, argument, into_block, set_argument};
+use super::vector::replace_with;
+use cranelift_codegen::cursor::{Cursor, FuncCursor};
+use cranelift_codegen::dominator_tree::DominatorTree;
+use cranelift_codegen::flowgraph::ControlFlowGraph;
+use cranelift_codegen::ir::{
+    Block, Function, Inst, InstBuilder, InstructionData, Opcode, Value, ValueDef, types,
+};
+use std::collections::{BTreeMap, BTreeSet};
+
+pub(super) fn widen_indexes(
+    function: &mut Function,
+    cfg: &ControlFlowGraph,
+    domtree: &DominatorTree,
+) {
+    let extensions = extensions(function);
+    let parameters = parameters_to_widen(function, cfg, domtree, &extensions);
+    let mut wide = BTreeMap::new();
+    let flowing = parameters.values().flatten().map(|(_, value)| *value);
+    let loaded: BTreeSet<Value> = extensions.keys().copied().chain(flowing).collect();
+    for value in loaded {
+        if let Some(load) = load_of(function, value) {
+            wide.insert(value, widen_load(function, load));
+        }
+    }
+    for parameter in parameters.keys() {
+        wide.insert(*parameter, widen_parameter(function, *parameter));
+    }
+    for (parameter, incoming) in &parameters {
+        let ValueDef::Param(_, number) = function.dfg.value_def(wide[parameter]) else {
+            unreachable!("it was made a parameter");
+        };
+        for (edge, value) in incoming {
+            let value = match wide.get(value) {
+                Some(value) => *value,
+                None => extend(function, edge.branch, *value),
+            };
+            set_argument(function, *edge, number, value);
+        }
+    }
+    for (value, extensions) in extensions {
+        if let Some(wide) = wide.get(&value) {
+            for extension in extensions {
+                replace_with(function, extension, *wide);
+            }
+        }
+    }
+}
+
+/// The instructions that extend a number of 32 bits to 64, by the number.
+fn extensions(function: &Function) -> BTreeMap<Value, Vec<Inst>> {
+    let mut extensions: BTreeMap<Value, Vec<Inst>> = BTreeMap::new();
+    let blocks = function.layout.blocks();
+    for inst in blocks.flat_map(|block| function.layout.block_insts(block)) {
+        if let InstructionData::Unary {
+            opcode: Opcode::Uextend,
+            arg,
+        } = function.dfg.insts[inst]
+            && function.dfg.value_type(arg) == types::I32
+            && function.dfg.value_type(function.dfg.first_result(inst)) == types::I64
+        {
+            extensions.entry(arg).or_default().push(inst);
+        }
+    }
+    extensions
+}
+
+/// Parameters with what flows into them.
+type Parameters = BTreeMap<Value, Vec<(Edge, Value)>>;
+
+/// The parameters of blocks to be widened: those that are extended, and those that flow into such a one.
+fn parameters_to_widen(
+    function: &Function,
+    cfg: &ControlFlowGraph,
+    domtree: &DominatorTree,
+    extensions: &BTreeMap<Value, Vec<Inst>>,
+) -> Parameters {
+    let mut parameters = Parameters::new();
+    let mut asked: Vec<Value> = extensions.keys().copied().collect();
+    while let Some(value) = asked.pop() {
+        if parameters.contains_key(&value) {
+            continue;
+        }
+        if let Some(incoming) = incoming(function, cfg, value) {
+            asked.extend(incoming.iter().map(|(_, value)| *value));
+            parameters.insert(value, incoming);
+        }
+    }
+    // Without those that are extended at a price, and without those that then flow into nothing.
+    loop {
+        let costly = |(parameter, incoming): (&Value, &Vec<(Edge, Value)>)| {
+            let ValueDef::Param(block, _) = function.dfg.value_def(*parameter) else {
+                unreachable!("a parameter");
+            };
+            let costs = incoming.iter().any(|(edge, value)| {
+                let repeated = domtree.block_dominates(block, edge.block);
+                !is_extended_for_nothing(function, &parameters, *value)
+                    && (repeated || !is_loop(domtree, block, incoming))
+            });
+            costs.then_some(*parameter)
+        };
+        let costly: Vec<Value> = parameters.iter().filter_map(costly).collect();
+        if costly.is_empty() {
+            break;
+        }
+        for parameter in costly {
+            parameters.remove(&parameter);
+        }
+    }
+    let mut needed = BTreeSet::new();
+    let mut asked: Vec<Value> = extensions.keys().copied().collect();
+    while let Some(value) = asked.pop() {
+        if let Some(incoming) = parameters.get(&value)
+            && needed.insert(value)
+        {
+            asked.extend(incoming.iter().map(|(_, value)| *value));
+        }
+    }
+    parameters.retain(|parameter, _| needed.contains(parameter));
+    parameters
+}
+
+/// Whether one of the ways into the block comes from the block itself, later.
+fn is_loop(domtree: &DominatorTree, block: Block, incoming: &[(Edge, Value)]) -> bool {
+    incoming
+        .iter()
+        .any(|(edge, _)| domtree.block_dominates(block, edge.block))
+}
+
+/// What flows into a parameter of 32 bits, of any block but the first.
+fn incoming(
+    function: &Function,
+    cfg: &ControlFlowGraph,
+    value: Value,
+) -> Option<Vec<(Edge, Value)>> {
+    let ValueDef::Param(block, number) = function.dfg.value_def(value) else {
+        return None;
+    };
+    if function.layout.entry_block() == Some(block) || function.dfg.value_type(value) != types::I32
+    {
+        return None;
+    }
+    let edges = into_block(function, cfg, block).into_iter();
+    edges
+        .map(|edge| Some((edge, argument(function, edge, number)?)))
+        .collect()
+}
+
+/// Whether 64 bits of a value take no instruction more than 32 do.
+fn is_extended_for_nothing(function: &Function, parameters: &Parameters, value: Value) -> bool {
+    let ValueDef::Result(inst, _) = function.dfg.value_def(value) else {
+        return parameters.contains_key(&value);
+    };
+    load_of(function, value).is_some()
+        || matches!(
+            function.dfg.insts[inst].opcode(),
+            Opcode::Iconst
+                | Opcode::Iadd
+                | Opcode::Isub
+                | Opcode::Imul
+                | Opcode::Band
+                | Opcode::Bor
+                | Opcode::Bxor
+                | Opcode::Ishl
+                | Opcode::Ushr
+        )
+}
+
+/// The load of a number of 32 bits that could as well extend it to 64, without a sign.
+fn load_of(function: &Function, value: Value) -> Option<Inst> {
+    let ValueDef::Result(inst, _) = function.dfg.value_def(value) else {
+        return None;
+    };
+    let opcode = function.dfg.insts[inst].opcode();
+    let unsigned = matches!(opcode, Opcode::Load | Opcode::Uload8 | Opcode::Uload16);
+    (unsigned && function.dfg.value_type(value) == types::I32).then_some(inst)
+}
+
+/// Loads 64 bits where 32 were loaded; the 32 are what is left of them.
+fn widen_load(function: &mut Function, load: Inst) -> Value {
+    let InstructionData::Load {
+        opcode,
+        flags,
+        offset,
+        arg,
+    } = function.dfg.insts[load]
+    else {
+        unreachable!("it is a load");
+    };
+    let flags = function.dfg.mem_flags[flags];
+    let mut cursor = FuncCursor::new(function).at_inst(load);
+    cursor.set_srcloc(cursor.func.srcloc(load));
+    let wide = match opcode {
+        Opcode::Load => cursor.ins().uload32(flags, arg, offset),
+        Opcode::Uload8 => cursor.ins().uload8(types::I64, flags, arg, offset),
+        Opcode::Uload16 => cursor.ins().uload16(types::I64, flags, arg, offset),
+        other => unreachable!("no load without a sign: {other}"),
+    };
+    // The result stays, of another instruction.
+    function.dfg.insts[load] = InstructionData::Unary {
+        opcode: Opcode::Ireduce,
+        arg: wide,
+    };
+    wide
+}
+
+/// Makes a parameter one of 64 bits; the 32 are what is left of them.
+fn widen_parameter(function: &mut Function, parameter: Value) -> Value {
+    let ValueDef::Param(block, _) = function.dfg.value_def(parameter) else {
+        unreachable!("a parameter");
+    };
+    let wide = function.dfg.replace_block_param(parameter, types::I64);
+    let mut cursor = FuncCursor::new(function).at_first_inst(block);
+    let narrow = cursor.ins().ireduce(types::I32, wide);
+    function.dfg.change_to_alias(parameter, narrow);
+    wide
+}
+
+/// 64 bits of a value for a branch.
+fn extend(function: &mut Function, branch: Inst, value: Value) -> Value {
+    let number = super::counter::constant(function, value);
+    let mut cursor = FuncCursor::new(function).at_inst(branch);
+    cursor.set_srcloc(cursor.func.srcloc(branch));
+    match number {
+        Some(number) => cursor.ins().iconst(types::I64, number & 0xffff_ffff),
+        None => cursor.ins().uextend(types::I64, value),
+    }
+}
