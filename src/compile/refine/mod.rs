@@ -4,6 +4,7 @@
 //! generation matches what it finds. These passes bring what it finds into the forms that match:
 //!
 //! * [`vector`]: a vector is loaded as the lanes it is used as, so that the load becomes part of the instruction that uses it;
+//! * [`lanes`]: a vector that a loop only carries round and takes apart is carried as its lanes;
 //! * [`counter`]: a loop ends by comparing the next value of its counter, so that the present one and the next share a register;
 //! * [`address`]: what of an address stays the same during a loop is added up before it, where bounds show that sums do not wrap;
 //! * [`widen`]: an index that memory is reached through is kept as the 64-bit number that addresses are made of.
@@ -13,6 +14,7 @@
 mod address;
 mod counter;
 mod edges;
+mod lanes;
 mod range;
 mod vector;
 mod widen;
@@ -21,11 +23,15 @@ use cranelift_codegen::Context;
 
 /// Refines the optimised function in the context. Blocks and edges between them stay as they are.
 pub(super) fn refine(context: &mut Context) {
+    if std::env::var_os("DBG").is_some() {
+        eprintln!("{}", context.func.display());
+    }
     context.compute_cfg();
     context.compute_domtree();
-    vector::retype_loads(&mut context.func);
-    counter::compare_next(&mut context.func, &context.cfg, &context.domtree);
     context.compute_loop_analysis();
+    vector::retype_loads(&mut context.func);
+    lanes::carry_lanes(context);
+    counter::compare_next(&mut context.func, &context.cfg, &context.domtree);
     address::simplify_addresses(context);
     widen::widen_indexes(&mut context.func, &context.cfg, &context.domtree);
     context.func.dfg.resolve_all_aliases();
