@@ -7,7 +7,8 @@
 //! * [`lanes`]: a vector that a loop only carries round and takes apart is carried as its lanes;
 //! * [`counter`]: a loop ends by comparing the next value of its counter, so that the present one and the next share a register;
 //! * [`address`]: what of an address stays the same during a loop is added up before it, where bounds show that sums do not wrap;
-//! * [`widen`]: an index that memory is reached through is kept as the 64-bit number that addresses are made of.
+//! * [`widen`]: an index that memory is reached through is kept as the 64-bit number that addresses are made of;
+//! * [`sink`]: a load comes right before the one instruction that uses it, so that it becomes part of it.
 //!
 //! Each is an equality of CLIF, whatever the module: none relies on where addresses lie or how memory is reserved.
 
@@ -16,6 +17,7 @@ mod counter;
 mod edges;
 mod lanes;
 mod range;
+mod sink;
 mod vector;
 mod widen;
 
@@ -23,9 +25,6 @@ use cranelift_codegen::Context;
 
 /// Refines the optimised function in the context. Blocks and edges between them stay as they are.
 pub(super) fn refine(context: &mut Context) {
-    if std::env::var_os("DBG").is_some() {
-        eprintln!("{}", context.func.display());
-    }
     context.compute_cfg();
     context.compute_domtree();
     context.compute_loop_analysis();
@@ -35,4 +34,5 @@ pub(super) fn refine(context: &mut Context) {
     address::simplify_addresses(context);
     widen::widen_indexes(&mut context.func, &context.cfg, &context.domtree);
     context.func.dfg.resolve_all_aliases();
+    sink::sink_loads(&mut context.func);
 }
