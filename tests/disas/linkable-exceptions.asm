@@ -99,14 +99,14 @@ function 3:
 block0:
   movq %rsi, %r13
   movq 0x10(%rdi), %rsi
-  movq %rdi, %r12
   orq (%rip), %rsi
+  movq %rdi, %r12
   call    User(userextname0)
-  movq -0x48(%r12), %rdi
-  movl %eax, %r8d
+  movl %eax, %edi
+  movq -0x48(%r12), %r8
   movq %r13, %rsi
-  movq %rsi, 0x10(%rdi, %r8)
-  movl $0x1, 8(%rdi, %r8)
+  movq %rsi, 0x10(%r8, %rdi)
+  movl $0x1, 8(%r8, %rdi)
   movq (%rsp), %r12
   movq 8(%rsp), %r13
   addq $0x10, %rsp
@@ -118,11 +118,9 @@ function 4:
   pushq %rbp
   movq %rsp, %rbp
 block0:
-  movq %rsi, %r8
-  movq -0x48(%rdi), %rsi
-  movq %r8, %rdi
-  movl %edi, %edi
-  movq 0x10(%rsi, %rdi), %rax
+  movl %esi, %esi
+  movq -0x48(%rdi), %rdi
+  movq 0x10(%rdi, %rsi), %rax
   movq %rbp, %rsp
   popq %rbp
   retq
@@ -141,9 +139,9 @@ block2:
 block3:
   jmp     label7
 block4:
-  movq -0x48(%rdi), %rax
-  movl %esi, %ecx
-  movl (%rax, %rcx), %eax
+  movl %esi, %eax
+  movq -0x48(%rdi), %rcx
+  movl (%rcx, %rax), %eax
   movq 0x10(%rdi), %rcx
   cmpq %rcx, %rax
   jnz     label5; j label6
@@ -175,9 +173,9 @@ block2:
 block3:
   jmp     label7
 block4:
-  movq -0x48(%rdi), %rax
-  movl %esi, %ecx
-  movl (%rax, %rcx), %eax
+  movl %esi, %eax
+  movq -0x48(%rdi), %rcx
+  movl (%rcx, %rax), %eax
   cmpl $0x40000000, %eax
   jb      label5; j label6
 block5:

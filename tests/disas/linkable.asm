@@ -98,9 +98,9 @@ block0:
   cmpq %r8, %rcx
   jnz     label2; j label1
 block1:
-  movq -0x38(%rdi), %rcx
   movl %eax, %eax
   shlq $0x4, %rax
+  movq -0x38(%rdi), %rcx
   movq (%rcx, %rax), %r8
   movq 8(%rcx, %rax), %rdi
   call    *%r8
