@@ -121,11 +121,10 @@ fn rewrite(
         return;
     };
     if !domtree.dominates(advance, comparison.inst, &function.layout) {
-        if function.layout.inst_block(advance) != function.layout.inst_block(comparison.inst) {
+        if !is_only_for_branch(function, comparison.inst, advance, block) {
             return;
         }
-        // Both in one block, in the wrong order. What the advance takes is a constant and the counter; the comparison's
-        // operands are as well.
+        // All that the advance takes is a constant and the counter, and so does the comparison.
         function.layout.remove_inst(comparison.inst);
         let branch = function.layout.last_inst(block).expect("it has its branch");
         function.layout.insert_inst(comparison.inst, branch);
@@ -139,4 +138,16 @@ fn rewrite(
         cond: comparison.condition,
         args: [next, bound],
     };
+}
+
+/// Whether a comparison, and after it an advance, are in a block that uses the comparison in its branch alone.
+fn is_only_for_branch(function: &Function, comparison: Inst, advance: Inst, block: Block) -> bool {
+    let layout = &function.layout;
+    if [comparison, advance].map(|inst| layout.inst_block(inst)) != [Some(block); 2] {
+        return false;
+    }
+    let result = function.dfg.first_result(comparison);
+    let after = std::iter::successors(layout.next_inst(comparison), |inst| layout.next_inst(*inst));
+    let mut before_branch = after.filter(|inst| layout.next_inst(*inst).is_some());
+    before_branch.all(|inst| !function.dfg.inst_args(inst).contains(&result))
 }
