@@ -10,6 +10,7 @@ pub mod guest;
 pub mod host_calls;
 pub mod http;
 pub mod loaders;
+pub mod loops;
 pub mod modules;
 pub mod objects;
 pub mod operators;

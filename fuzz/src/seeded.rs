@@ -112,6 +112,7 @@ targets! {
     restore: 150, 3000;
     preempt: 80, 3000;
     loaders: 1500, 200;
+    loops: 200, 200;
     http: 1500, 300;
     host_calls: 500, 200;
 }
