@@ -35,12 +35,9 @@ pub(super) fn carry_lanes(context: &mut Context) {
             .filter(|parameter| function.dfg.value_type(*parameter).bits() == 8 * BYTES)
             .collect()
     };
-    let headers: Vec<Block> = function
-        .layout
-        .blocks()
-        .filter(|block| Some(*block) != function.layout.entry_block())
-        .filter(|block| !vectors(function, *block).is_empty())
-        .filter(|block| loops.is_loop_header(*block).is_some())
+    let headers: Vec<Block> = loops
+        .loops()
+        .map(|found| loops.loop_header(found))
         .collect();
     for header in headers {
         for vector in vectors(function, header) {
@@ -168,14 +165,12 @@ impl Carried {
                         opcode: Opcode::Bitcast,
                         ..
                     } if present => {
-                        if self.makers.insert(*user) {
-                            followed.push((function.dfg.first_result(*user), true));
-                        }
+                        let new = self.makers.insert(*user);
+                        followed.extend(new.then(|| (function.dfg.first_result(*user), true)));
                     }
                     _ if steps.contains(user) => {
-                        if self.makers.insert(*user) {
-                            followed.push((function.dfg.first_result(*user), false));
-                        }
+                        let new = self.makers.insert(*user);
+                        followed.extend(new.then(|| (function.dfg.first_result(*user), false)));
                     }
                     data if present && is_outside(*user) && !data.opcode().is_branch() => {
                         self.outside.push((*user, value));

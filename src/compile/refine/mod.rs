@@ -25,13 +25,14 @@ use cranelift_codegen::Context;
 
 /// Refines the optimised function in the context. Blocks and edges between them stay as they are.
 pub(super) fn refine(context: &mut Context) {
-    context.compute_cfg();
-    context.compute_domtree();
-    context.compute_loop_analysis();
     vector::retype_loads(&mut context.func);
-    lanes::carry_lanes(context);
-    counter::compare_next(&mut context.func, &context.cfg, &context.domtree);
-    address::simplify_addresses(context);
+    // The optimiser leaves the graph and dominators as they are, and of loops what it found before it cut branches.
+    context.compute_loop_analysis();
+    if context.loop_analysis.loops().len() > 0 {
+        lanes::carry_lanes(context);
+        counter::compare_next(&mut context.func, &context.cfg, &context.domtree);
+        address::simplify_addresses(context);
+    }
     widen::widen_indexes(&mut context.func, &context.cfg, &context.domtree);
     context.func.dfg.resolve_all_aliases();
     sink::sink_loads(&mut context.func);

@@ -17,7 +17,7 @@ use cranelift_codegen::flowgraph::ControlFlowGraph;
 use cranelift_codegen::ir::{
     Block, Function, Inst, InstBuilder, InstructionData, Opcode, Value, ValueDef, types,
 };
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 pub(super) fn widen_indexes(
     function: &mut Function,
@@ -25,10 +25,15 @@ pub(super) fn widen_indexes(
     domtree: &DominatorTree,
 ) {
     let extensions = extensions(function);
+    if extensions.is_empty() {
+        return;
+    }
     let parameters = parameters_to_widen(function, cfg, domtree, &extensions);
-    let mut wide = BTreeMap::new();
+    let mut wide = HashMap::new();
     let flowing = parameters.values().flatten().map(|(_, value)| *value);
-    let loaded: BTreeSet<Value> = extensions.keys().copied().chain(flowing).collect();
+    let mut loaded: Vec<Value> = extended(&extensions).chain(flowing).collect();
+    loaded.sort_unstable();
+    loaded.dedup();
     for value in loaded {
         if let Some(load) = load_of(function, value) {
             wide.insert(value, widen_load(function, load));
@@ -49,18 +54,18 @@ pub(super) fn widen_indexes(
             set_argument(function, *edge, number, value);
         }
     }
-    for (value, extensions) in extensions {
+    for (value, extension) in extensions {
         if let Some(wide) = wide.get(&value) {
-            for extension in extensions {
-                replace_with(function, extension, *wide);
-            }
+            replace_with(function, extension, *wide);
         }
     }
 }
 
-/// The instructions that extend a number of 32 bits to 64, by the number.
-fn extensions(function: &Function) -> BTreeMap<Value, Vec<Inst>> {
-    let mut extensions: BTreeMap<Value, Vec<Inst>> = BTreeMap::new();
+/// Numbers of 32 bits, each with an instruction that extends it to 64.
+type Extensions = Vec<(Value, Inst)>;
+
+fn extensions(function: &Function) -> Extensions {
+    let mut extensions = Extensions::new();
     let blocks = function.layout.blocks();
     for inst in blocks.flat_map(|block| function.layout.block_insts(block)) {
         if let InstructionData::Unary {
@@ -70,10 +75,14 @@ fn extensions(function: &Function) -> BTreeMap<Value, Vec<Inst>> {
             && function.dfg.value_type(arg) == types::I32
             && function.dfg.value_type(function.dfg.first_result(inst)) == types::I64
         {
-            extensions.entry(arg).or_default().push(inst);
+            extensions.push((arg, inst));
         }
     }
     extensions
+}
+
+fn extended(extensions: &Extensions) -> impl Iterator<Item = Value> {
+    extensions.iter().map(|(value, _)| *value)
 }
 
 /// Parameters with what flows into them.
@@ -84,10 +93,10 @@ fn parameters_to_widen(
     function: &Function,
     cfg: &ControlFlowGraph,
     domtree: &DominatorTree,
-    extensions: &BTreeMap<Value, Vec<Inst>>,
+    extensions: &Extensions,
 ) -> Parameters {
     let mut parameters = Parameters::new();
-    let mut asked: Vec<Value> = extensions.keys().copied().collect();
+    let mut asked: Vec<Value> = extended(extensions).collect();
     while let Some(value) = asked.pop() {
         if parameters.contains_key(&value) {
             continue;
@@ -119,7 +128,7 @@ fn parameters_to_widen(
         }
     }
     let mut needed = BTreeSet::new();
-    let mut asked: Vec<Value> = extensions.keys().copied().collect();
+    let mut asked: Vec<Value> = extended(extensions).collect();
     while let Some(value) = asked.pop() {
         if let Some(incoming) = parameters.get(&value)
             && needed.insert(value)
