@@ -30,11 +30,13 @@ const RECORDS_MAX: usize = 4;
 /// The most pages that a restore makes private ahead.
 const AHEAD_PAGES_MAX: u32 = 16 << 10;
 
-/// Pages that nobody asked for and that are read all the same when that saves a request to the disk.
-const GAP_BYTES_MAX: u64 = 32 << 10;
+/// Pages that nobody asked for and that are read all the same when that saves a request to the disk: as many as a disk reads in the time
+/// that a request takes besides.
+const GAP_BYTES_MAX: u64 = 16 << 10;
 
-/// What is read at a time while a prefetch waits for the disk.
-const READ_BYTES: usize = 256 << 10;
+/// A prefetch waits for the disk by looking at one page in so many bytes: the kernel makes requests of no less where it can, and copying
+/// all would take as long again as the faults that are saved.
+const WAIT_STEP_BYTES: u64 = 64 << 10;
 
 /// Runs asked of a scan at a time.
 const RUNS_PER_SCAN: usize = 64;
@@ -241,15 +243,11 @@ impl Prefetch {
         for (file, range) in &self.ranges {
             crate::sandbox::os::will_need(file, range);
         }
-        let mut buffer = vec![0; READ_BYTES];
         for (file, range) in &self.ranges {
-            let mut at = range.start;
-            while at < range.end {
-                let wanted = (range.end - at).min(READ_BYTES as u64) as usize;
-                match file.read_at(&mut buffer[..wanted], at)? {
-                    0 => break,
-                    read => at += read as u64,
-                }
+            let last = range.end.saturating_sub(1);
+            let steps = range.clone().step_by(WAIT_STEP_BYTES as usize);
+            for at in steps.chain(std::iter::once(last)) {
+                file.read_at(&mut [0], at)?;
             }
         }
         Ok(self
@@ -419,14 +417,15 @@ mod tests {
                 file_bytes: 10 * page,
             },
         ];
-        // The second run lies beyond what the file has, the third is half of the second part.
+        // The second run lies beyond what the file has, the third is half of the second part. Between the first page and the first run is a
+        // small gap, between the others are larger ones.
         let set = set(&[(&[(2, 4), (60, 70), (1005, 1010)], &[(45, 52)])]);
         let pages: Vec<_> = set
             .file_ranges(&parts)
             .into_iter()
             .map(|range| (range.start / page as u64, range.end / page as u64))
             .collect();
-        assert_eq!(pages, [(0, 4), (45, 60)]);
+        assert_eq!(pages, [(0, 4), (45, 50), (55, 60)]);
     }
 
     #[test]
