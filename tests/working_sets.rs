@@ -172,6 +172,25 @@ fn what_left_memory_is_read_again_before_a_call() {
 }
 
 #[test]
+fn a_scattered_set_takes_one_descriptor() {
+    let fixture = Fixture::new();
+    let note = fixture.record(100, 100);
+    let (checked, _) = CheckedImage::check_noted(fixture.reopen(), None, &note).unwrap();
+    let image = Image::open_checked(&fixture.linked, checked).unwrap();
+    fixture.evict();
+    let descriptors = || {
+        let open = std::fs::read_dir("/proc/self/fd").unwrap();
+        let files = open.filter_map(|entry| std::fs::read_link(entry.ok()?.path()).ok());
+        files.filter(|file| file == fixture.file.path()).count()
+    };
+    let before = descriptors();
+    let prefetch = image.prefetch().unwrap().expect("it is not in memory");
+    assert_eq!(descriptors() - before, 1, "for some 200 ranges");
+    prefetch.run().unwrap();
+    assert!(image.prefetch().unwrap().is_none(), "all of them were read");
+}
+
+#[test]
 fn the_set_follows_what_calls_do() {
     let fixture = Fixture::new();
     let image = fixture.open();

@@ -225,36 +225,44 @@ pub(super) fn decode(note: &[u8], image: &File, base: Option<&File>) -> Option<W
 /// Parts of image files to be read from disk, by whichever thread has the time.
 #[derive(Debug)]
 pub struct Prefetch {
-    ranges: Vec<(File, Range<u64>)>,
+    /// Each file once: a descriptor for each of thousands of ranges would be more than a process may have, and where there are threads the
+    /// kernel takes milliseconds to make room for them.
+    files: Vec<(File, Vec<Range<u64>>)>,
 }
 
 impl Prefetch {
     /// Of these ranges of the contents. For an image over a base, what lies beneath its own pages is read along.
     pub(super) fn new(contents: &Contents, ranges: &[Range<u64>]) -> io::Result<Prefetch> {
-        let ranges = contents
-            .file_ranges(ranges)
-            .map(|(file, range)| Ok((file.try_clone()?, range)))
-            .collect::<io::Result<_>>()?;
-        Ok(Prefetch { ranges })
+        let files = [Some(contents.file()), contents.base()].into_iter();
+        let files = files.flatten().map(|of| {
+            let ranges = contents.file_ranges(ranges);
+            let ranges = ranges.filter(|(file, _)| std::ptr::eq(*file, of));
+            Ok((of.try_clone()?, ranges.map(|(_, range)| range).collect()))
+        });
+        Ok(Prefetch {
+            files: files.collect::<io::Result<_>>()?,
+        })
+    }
+
+    fn ranges(&self) -> impl Iterator<Item = (&File, &Range<u64>)> {
+        let each = self.files.iter();
+        each.flat_map(|(file, ranges)| ranges.iter().map(move |range| (file, range)))
     }
 
     /// Has the disk read all of it, and returns when it is in the page cache. How many bytes it was.
     pub fn run(&self) -> io::Result<u64> {
-        for (file, range) in &self.ranges {
+        for (file, range) in self.ranges() {
             crate::sandbox::os::will_need(file, range);
         }
-        for (file, range) in &self.ranges {
-            let last = range.end.saturating_sub(1);
+        for (file, range) in self.ranges() {
             let steps = range.clone().step_by(WAIT_STEP_BYTES as usize);
-            for at in steps.chain(std::iter::once(last)) {
+            let last = range.end.saturating_sub(1);
+            for at in steps.skip(1).chain(std::iter::once(last)) {
                 file.read_at(&mut [0], at)?;
             }
         }
-        Ok(self
-            .ranges
-            .iter()
-            .map(|(_, range)| range.end - range.start)
-            .sum())
+        let bytes = self.ranges().map(|(_, range)| range.end - range.start);
+        Ok(bytes.sum())
     }
 }
 
