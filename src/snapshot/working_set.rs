@@ -27,8 +27,9 @@ type Run = (u32, u32);
 /// How many calls' records make the set.
 const RECORDS_MAX: usize = 4;
 
-/// The most pages that a restore makes private ahead.
-const AHEAD_PAGES_MAX: u32 = 16 << 10;
+/// The most pages that a restore makes private ahead. The thread does nothing else meanwhile, some three milliseconds; beyond, a guest takes its
+/// faults in its own time slices, each half as dear again.
+const AHEAD_PAGES_MAX: u32 = 2 << 10;
 
 /// Pages that nobody asked for and that are read all the same when that saves a request to the disk: as many as a disk reads in the time
 /// that a request takes besides.
