@@ -223,6 +223,10 @@ pub fn populate_writable(base: *mut u8, runs: &[(u32, u32)]) {
         };
     }
     if let [(first, end)] = runs {
+        if end - first == 1 {
+            // It costs no more when it is written.
+            return;
+        }
         // SAFETY: populating changes the contents of no page; a range that is not mapped is refused.
         unsafe {
             libc::madvise(
