@@ -81,7 +81,7 @@ impl Server {
                 (Ok((instance, entry)), start)
             }
             Err(error) => {
-                self.pool.discard(pool_id, 0, self.now_ns);
+                self.pool.discard(pool_id, None, self.now_ns);
                 (Err((error, context)), start)
             }
         }
@@ -129,6 +129,12 @@ impl Server {
             if instance.is_recording() {
                 self.record_pages(pool_id, &mut instance);
             }
+            // To be reset only to be dropped would be in vain.
+            if self.pool.refuses(pool_id) {
+                self.pool.discard(pool_id, Some(run_ns), self.now_ns);
+                self.given_up.push(instance);
+                continue;
+            }
             match instance.reset(Box::new(())) {
                 Ok(_) => {
                     let held_bytes = instance.held_bytes();
@@ -144,7 +150,7 @@ impl Server {
                     let message =
                         format!("an instance is dropped, for it cannot be reset: {error}");
                     self.log.server(Level::Error, &message);
-                    self.pool.discard(pool_id, run_ns, self.now_ns);
+                    self.pool.discard(pool_id, Some(run_ns), self.now_ns);
                 }
             }
         }
