@@ -159,6 +159,15 @@ pub fn frozen(instance: &mut Instance, file: &File) -> Result<Vec<u8>, Finding> 
     Ok(bytes)
 }
 
+/// What a file holds.
+pub fn contents(file: &File) -> Vec<u8> {
+    let length = file.metadata().expect("an open file").len();
+    let mut bytes = vec![0; length as usize];
+    file.read_exact_at(&mut bytes, 0)
+        .expect("a file of our own");
+    bytes
+}
+
 /// As [`frozen_difference`], of instances that were called and need not have their objects at the same places: the collector is
 /// conservative about the stack, where addresses are others each time and suspensions leave words of their own, so that it may keep
 /// an object here that is freed there.

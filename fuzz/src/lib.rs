@@ -9,6 +9,7 @@ pub mod differential;
 pub mod guest;
 pub mod host_calls;
 pub mod http;
+pub mod layers;
 pub mod loaders;
 pub mod modules;
 pub mod objects;

@@ -254,11 +254,39 @@ const ATOMIC: &[(&str, &str, &str)] = &[
     ("memory.atomic.", "ai>i", "notify"),
 ];
 
+/// Of relaxed SIMD, whose results depend on the processor; engines whose code is from the same generator agree on one.
+const RELAXED: &[(&str, &str, &str)] = &[
+    ("i8x16.", "vv>v", "relaxed_swizzle"),
+    ("i8x16.", "vvv>v", "relaxed_laneselect"),
+    (
+        "i16x8.",
+        "vv>v",
+        "relaxed_q15mulr_s relaxed_dot_i8x16_i7x16_s",
+    ),
+    ("i16x8.", "vvv>v", "relaxed_laneselect"),
+    (
+        "i32x4.",
+        "v>v",
+        "relaxed_trunc_f32x4_s relaxed_trunc_f32x4_u relaxed_trunc_f64x2_s_zero relaxed_trunc_f64x2_u_zero",
+    ),
+    (
+        "i32x4.",
+        "vvv>v",
+        "relaxed_laneselect relaxed_dot_i8x16_i7x16_add_s",
+    ),
+    ("i64x2.", "vvv>v", "relaxed_laneselect"),
+    ("f32x4.", "vv>v", "relaxed_min relaxed_max"),
+    ("f32x4.", "vvv>v", "relaxed_madd relaxed_nmadd"),
+    ("f64x2.", "vv>v", "relaxed_min relaxed_max"),
+    ("f64x2.", "vvv>v", "relaxed_madd relaxed_nmadd"),
+];
+
 /// What a module's functions do besides.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Others {
     None,
     Atomic,
+    Relaxed,
     Objects,
 }
 
@@ -269,6 +297,7 @@ pub fn generate(random: &mut Random) -> Vec<u8> {
     let others = *random.pick(&[
         Others::None,
         Others::Atomic,
+        Others::Relaxed,
         Others::Objects,
         Others::Objects,
     ]);
@@ -314,6 +343,7 @@ fn function(text: &mut String, name: &str, wide: bool, others: Others, random: &
         match others {
             Others::Objects if !random.chance(3) => *text += &(objects::operation(random) + "\n"),
             Others::Atomic if random.chance(2) => operation(text, ATOMIC, wide, random),
+            Others::Relaxed if random.chance(2) => operation(text, RELAXED, wide, random),
             _ => operation(text, OPERATORS, wide, random),
         }
     }

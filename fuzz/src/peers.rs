@@ -236,6 +236,8 @@ pub mod of_wasmi {
             .wasm_wide_arithmetic(true)
             .wasm_custom_page_sizes(true)
             .wasm_extended_const(true)
+            // Where results depend on the processor, it takes others than compiled code does.
+            .wasm_relaxed_simd(false)
             .set_max_recursion_depth(1 << 20)
             .set_max_stack_height(16 << 20);
         Engine::new(&config)

@@ -110,6 +110,7 @@ macro_rules! targets {
 targets! {
     differential: 200, 4000;
     restore: 150, 3000;
+    layers: 150, 400;
     preempt: 80, 3000;
     loaders: 1500, 200;
     http: 1500, 300;
