@@ -48,8 +48,8 @@ thread_local! {
     static ENGINE: Engine = guest::engine(Duration::from_millis(1), 256);
     static ORIGINALS: Vec<Original> = {
         let small = wat::parse_str(SMALL).expect("a valid module");
-        let whole = [&small, scribbler(), mill()].map(|wasm| original(wasm));
-        let over = [pages(), plain_pages()].map(|wasm| original_over(wasm));
+        let whole = [&small, scribbler(), mill()].map(original);
+        let over = [pages(), plain_pages()].map(original_over);
         let all = whole.into_iter().chain(over);
         all.map(|original| original.expect("it is all right")).collect()
     };
@@ -67,7 +67,7 @@ fn original(wasm: &[u8]) -> Result<Original, Finding> {
         base: None,
         linked,
     };
-    original.is_put_right_as_it_is()
+    original.put_right_as_it_is()
 }
 
 /// An image over a base: of an instance that wrote some pages more.
@@ -94,12 +94,12 @@ fn original_over(wasm: &[u8]) -> Result<Original, Finding> {
     }
     original.image = guest::contents(&over);
     original.base = Some(bytes);
-    original.is_put_right_as_it_is()
+    original.put_right_as_it_is()
 }
 
 impl Original {
     /// That checksums are put where the loaders look for them: otherwise nothing would get behind the first check.
-    fn is_put_right_as_it_is(self) -> Result<Original, Finding> {
+    fn put_right_as_it_is(self) -> Result<Original, Finding> {
         let mut again = self.image.clone();
         put_image_right(&mut again);
         let mut artifact = self.artifact.clone();
