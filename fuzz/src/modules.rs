@@ -22,6 +22,12 @@ pub const TABLE_ELEMENTS_MAX: u64 = 1000;
 
 /// A module of wasm-smith's that ends: after so many loops and calls (`fuel`) it traps.
 pub fn generate(u: &mut Unstructured<'_>, purpose: Purpose, fuel: u32) -> Result<Vec<u8>> {
+    let config = configuration(u, purpose)?;
+    finished(Module::new(config, u)?, fuel)
+}
+
+/// What wasm-smith's modules have, by a word of the input.
+pub fn configuration(u: &mut Unstructured<'_>, purpose: Purpose) -> Result<Config> {
     let switches: u32 = u.arbitrary()?;
     let on = |bit: u32| switches & 1 << bit != 0;
     let relaxed_simd = on(0) && (purpose == Purpose::Repeated || on(18));
@@ -31,7 +37,7 @@ pub fn generate(u: &mut Unstructured<'_>, purpose: Purpose, fuel: u32) -> Result
     } else {
         1
     };
-    let config = Config {
+    Ok(Config {
         allow_floats: !on(4) || on(5),
         canonicalize_nans: purpose == Purpose::Differential,
         disallow_traps: on(6) || on(7),
@@ -68,8 +74,11 @@ pub fn generate(u: &mut Unstructured<'_>, purpose: Purpose, fuel: u32) -> Result
         // Waiting on a shared memory would hold up the other engines; `operators.rs` has the instructions that do not wait.
         threads_enabled: false,
         ..Config::default()
-    };
-    let mut module = Module::new(config, u)?;
+    })
+}
+
+/// Bytes of a module that ends.
+pub fn finished(mut module: Module, fuel: u32) -> Result<Vec<u8>> {
     module
         .ensure_termination(fuel)
         .map_err(|_| arbitrary::Error::IncorrectFormat)?;

@@ -4,7 +4,7 @@
 //!
 //! Every NaN that arithmetic gives is made the canonical one at once, for its bits are not specified.
 
-use crate::objects;
+use crate::objects::{self, Part};
 use crate::random::Random;
 use std::fmt::Write;
 
@@ -288,6 +288,16 @@ enum Others {
     Atomic,
     Relaxed,
     Objects,
+    /// Objects, and what a pair of modules shares.
+    Shared,
+    /// That, and calls of the function that is imported.
+    Calling,
+}
+
+impl Others {
+    fn has_objects(self) -> bool {
+        matches!(self, Others::Objects | Others::Shared | Others::Calling)
+    }
 }
 
 /// A module with two such functions.
@@ -303,29 +313,76 @@ pub fn generate(random: &mut Random) -> Vec<u8> {
     ]);
     let mut text = format!("(module (memory (export \"memory\") {memory} {MEMORY_PAGES} 5)\n");
     if others == Others::Objects {
-        text += objects::DEFINITIONS;
+        text += &objects::definitions(Part::Alone);
     }
     for name in ["one", "two"] {
         function(&mut text, name, wide, others, random);
     }
+    finished(text)
+}
+
+/// Two modules with one such function each, of which the second imports the memory of the first, its function, what its functions throw,
+/// and a table and globals with references to objects, from a module called `a`.
+pub fn generate_pair(random: &mut Random) -> (Vec<u8>, Vec<u8>) {
+    let wide = random.chance(4);
+    let memory = if wide { "i64" } else { "" };
+    let limits = format!("{memory} {MEMORY_PAGES} 5");
+    let mut exporter = format!("(module (memory (export \"memory\") {limits})\n");
+    exporter += &objects::definitions(Part::Exporter);
+    function(&mut exporter, "one", wide, Others::Shared, random);
+    let mut importer = String::from("(module\n");
+    let ty = function_type(Others::Shared);
+    importer += &format!("(import \"a\" \"memory\" (memory {limits}))\n");
+    importer += &format!("(import \"a\" \"one\" (func $one {ty}))\n");
+    // Types come first, and are no matter of order between imports.
+    importer += &objects::definitions(Part::Importer);
+    importer += "(export \"memory\" (memory 0))\n";
+    function(&mut importer, "two", wide, Others::Calling, random);
+    (finished(exporter), finished(importer))
+}
+
+fn finished(mut text: String) -> Vec<u8> {
     text.push(')');
     wat::parse_str(&text).unwrap_or_else(|error| panic!("{error}\n{text}"))
 }
 
+/// The parameters and results of the functions.
+fn function_type(others: Others) -> String {
+    let parameters: String = TYPES.iter().map(|(_, ty)| format!(" {ty}")).collect();
+    let of_type = |ty: &str| format!(" {ty}").repeat(LOCALS_PER_TYPE as usize);
+    let results: String = TYPES.iter().map(|(_, ty)| of_type(ty)).collect();
+    let references = match others.has_objects() {
+        true => of_type("eqref"),
+        false => String::new(),
+    };
+    format!("(param{parameters}) (result{results}{references})")
+}
+
+/// A call of the exporter's function, whose results go into all locals.
+fn call_of_one(random: &mut Random) -> String {
+    let mut text: String = TYPES
+        .iter()
+        .map(|(letter, _)| format!("(local.get {}) ", local(*letter, random)))
+        .collect();
+    text += "call $one";
+    let letters = TYPES.iter().map(|(letter, _)| *letter).chain(['r']);
+    let locals: Vec<String> = letters
+        .flat_map(|letter| (0..LOCALS_PER_TYPE).map(move |index| format!("${letter}{index}")))
+        .collect();
+    for local in locals.iter().rev() {
+        text += &format!(" local.set {local}");
+    }
+    text + "\n"
+}
+
 fn function(text: &mut String, name: &str, wide: bool, others: Others, random: &mut Random) {
     // Half of the locals begin with constants, which the compiler folds.
-    write!(text, "(func (export \"{name}\") (param").expect("a string");
-    TYPES.iter().for_each(|(_, ty)| *text += &format!(" {ty}"));
-    *text += ") (result";
-    TYPES
-        .iter()
-        .for_each(|(_, ty)| *text += &format!(" {ty}").repeat(LOCALS_PER_TYPE as usize));
-    let references = match others {
-        Others::Objects => LOCALS_PER_TYPE,
-        _ => 0,
+    let ty = function_type(others);
+    writeln!(text, "(func (export \"{name}\") {ty}").expect("a string");
+    let references = match others.has_objects() {
+        true => LOCALS_PER_TYPE,
+        false => 0,
     };
-    *text += &" eqref".repeat(references as usize);
-    *text += ")";
     (0..references).for_each(|index| *text += &format!(" (local $r{index} eqref)"));
     for (letter, ty) in TYPES {
         for index in 0..LOCALS_PER_TYPE {
@@ -341,7 +398,13 @@ fn function(text: &mut String, name: &str, wide: bool, others: Others, random: &
     }
     for _ in 0..1 + random.below(90) {
         match others {
-            Others::Objects if !random.chance(3) => *text += &(objects::operation(random) + "\n"),
+            Others::Calling if random.chance(12) => *text += &call_of_one(random),
+            Others::Shared | Others::Calling if random.chance(5) => {
+                *text += &(objects::shared(random) + "\n");
+            }
+            _ if others.has_objects() && !random.chance(3) => {
+                *text += &(objects::operation(random) + "\n")
+            }
             Others::Atomic if random.chance(2) => operation(text, ATOMIC, wide, random),
             Others::Relaxed if random.chance(2) => operation(text, RELAXED, wide, random),
             _ => operation(text, OPERATORS, wide, random),

@@ -111,6 +111,7 @@ targets! {
     differential: 200, 4000;
     restore: 150, 3000;
     layers: 150, 400;
+    linked: 150, 6000;
     preempt: 80, 3000;
     loaders: 1500, 200;
     http: 1500, 300;
