@@ -20,7 +20,9 @@ pub mod peers;
 pub mod preempt;
 pub mod random;
 pub mod restore;
+pub mod turns;
 pub mod values;
+pub mod waiting;
 
 #[cfg(test)]
 mod seeded;

@@ -61,7 +61,7 @@ pub fn check(data: &[u8], canary: Canary) -> Outcome {
             .push(module.map_err(|error| finding!("an artifact just made is refused: {error}"))?);
     }
     let mut own = Own::new();
-    let mut peer = Guests::new();
+    let mut peer = Guests::default();
     let mut checked = 0;
     // The second importer has tags of its own, and the same memories, tables and globals of the exporter's.
     for (name, wasm, module) in [

@@ -254,6 +254,13 @@ const ATOMIC: &[(&str, &str, &str)] = &[
     ("memory.atomic.", "ai>i", "notify"),
 ];
 
+/// On a memory that is shared; nobody else can notify, so no wait is longer than its timeout.
+const WAITING: &[(&str, &str, &str)] = &[
+    ("memory.atomic.", "ait>i", "wait32"),
+    ("memory.atomic.", "alt>i", "wait64"),
+    ("memory.atomic.", "ai>i", "notify"),
+];
+
 /// Of relaxed SIMD, whose results depend on the processor; engines whose code is from the same generator agree on one.
 const RELAXED: &[(&str, &str, &str)] = &[
     ("i8x16.", "vv>v", "relaxed_swizzle"),
@@ -286,8 +293,12 @@ const RELAXED: &[(&str, &str, &str)] = &[
 enum Others {
     None,
     Atomic,
+    /// Those, and waits, on a shared memory.
+    Waiting,
     Relaxed,
     Objects,
+    /// And little else: nothing in memory.
+    ObjectsAlone,
     /// Objects, and what a pair of modules shares.
     Shared,
     /// That, and calls of the function that is imported.
@@ -296,7 +307,10 @@ enum Others {
 
 impl Others {
     fn has_objects(self) -> bool {
-        matches!(self, Others::Objects | Others::Shared | Others::Calling)
+        matches!(
+            self,
+            Others::Objects | Others::ObjectsAlone | Others::Shared | Others::Calling
+        )
     }
 }
 
@@ -307,11 +321,20 @@ pub fn generate(random: &mut Random) -> Vec<u8> {
     let others = *random.pick(&[
         Others::None,
         Others::Atomic,
+        Others::Waiting,
         Others::Relaxed,
         Others::Objects,
         Others::Objects,
     ]);
-    let mut text = format!("(module (memory (export \"memory\") {memory} {MEMORY_PAGES} 5)\n");
+    let shared = match others {
+        Others::Waiting => "shared",
+        _ => "",
+    };
+    let mut text =
+        format!("(module (memory (export \"memory\") {memory} {MEMORY_PAGES} 5 {shared})\n");
+    if others == Others::Waiting {
+        text += &sum(if wide { "i64" } else { "i32" });
+    }
     if others == Others::Objects {
         text += &objects::definitions(Part::Alone);
     }
@@ -339,6 +362,77 @@ pub fn generate_pair(random: &mut Random) -> (Vec<u8>, Vec<u8>) {
     importer += "(export \"memory\" (memory 0))\n";
     function(&mut importer, "two", wide, Others::Calling, random);
     (finished(exporter), finished(importer))
+}
+
+/// A module that works on objects and exceptions alone, and imports what such functions throw from a module called `a`: its function
+/// `many` calls the other so many times, each time with results of the time before.
+pub fn generate_repeating(random: &mut Random) -> Vec<u8> {
+    let mut text = String::from("(module\n");
+    text += &objects::definitions(Part::Importer);
+    function(&mut text, "two", false, Others::ObjectsAlone, random);
+    let (mut locals, mut gets, mut results) = (String::new(), String::new(), Vec::new());
+    for (letter, ty) in TYPES {
+        gets += &format!(" (local.get ${letter}0)");
+        for index in 0..LOCALS_PER_TYPE {
+            // The first of each type are parameters.
+            if index > 0 {
+                locals += &format!(" (local ${letter}{index} {ty})");
+            }
+            results.push(format!("${letter}{index}"));
+        }
+    }
+    for index in 0..LOCALS_PER_TYPE {
+        locals += &format!(" (local $r{index} eqref)");
+        results.push(format!("$r{index}"));
+    }
+    let parameters: String = TYPES
+        .iter()
+        .map(|(letter, ty)| format!(" (param ${letter}0 {ty})"))
+        .collect();
+    let ty = function_type(Others::ObjectsAlone);
+    let result = ty.split_once(") ").expect("parameters").1;
+    let sets: String = (results
+        .iter()
+        .rev()
+        .map(|local| format!(" local.set {local}")))
+    .collect();
+    let values: String = results
+        .iter()
+        .map(|local| format!(" local.get {local}"))
+        .collect();
+    text += &format!(
+        "(func (export \"many\"){parameters} (param $times i32) {result}{locals}
+            (loop $next
+                {gets} call 2 {sets}
+                (br_if $next (local.tee $times (i32.sub (local.get $times) (i32.const 1)))))
+            {values})\n"
+    );
+    finished(text)
+}
+
+/// A module that has what those import, and a function `churn` that makes garbage.
+pub fn throwing() -> Vec<u8> {
+    let mut text = String::from("(module\n");
+    text += &objects::definitions(Part::Exporter);
+    text += "(func (export \"churn\") (param $times i32)
+        (loop $next
+            (table.set $things (i32.and (local.get $times) (i32.const 15))
+                (array.new_default $eqs (i32.and (local.get $times) (i32.const 1023))))
+            (br_if $next (local.tee $times (i32.sub (local.get $times) (i32.const 1))))))";
+    finished(text)
+}
+
+/// A function that gives a sum over all of memory, where that is not to be seen from outside.
+fn sum(index: &str) -> String {
+    format!(
+        "(func (export \"sum\") (result i64) (local $at {index}) (local $sum i64)
+            (local.set $at ({index}.mul (memory.size) ({index}.const 65536)))
+            (loop $next
+                (local.set $at ({index}.sub (local.get $at) ({index}.const 8)))
+                (local.set $sum (i64.add (i64.mul (local.get $sum) (i64.const 31)) (i64.load (local.get $at))))
+                (br_if $next ({index}.ne (local.get $at) ({index}.const 0))))
+            (local.get $sum))\n"
+    )
 }
 
 fn finished(mut text: String) -> Vec<u8> {
@@ -402,10 +496,13 @@ fn function(text: &mut String, name: &str, wide: bool, others: Others, random: &
             Others::Shared | Others::Calling if random.chance(5) => {
                 *text += &(objects::shared(random) + "\n");
             }
+            Others::ObjectsAlone => *text += &(objects::operation(random) + "\n"),
             _ if others.has_objects() && !random.chance(3) => {
                 *text += &(objects::operation(random) + "\n")
             }
             Others::Atomic if random.chance(2) => operation(text, ATOMIC, wide, random),
+            Others::Waiting if random.chance(8) => operation(text, WAITING, wide, random),
+            Others::Waiting if random.chance(2) => operation(text, ATOMIC, wide, random),
             Others::Relaxed if random.chance(2) => operation(text, RELAXED, wide, random),
             _ => operation(text, OPERATORS, wide, random),
         }
@@ -453,6 +550,7 @@ fn operation(text: &mut String, operators: &[(&str, &str, &str)], wide: bool, ra
     for operand in operands.chars() {
         match operand {
             'a' => address(text, prefix.contains("atomic"), wide, random),
+            't' => *text += &format!("(i64.const {}) ", random.pick(&[0, 0, 1, 5000])),
             letter if random.chance(8) => *text += &format!("({}) ", constant(letter, random)),
             letter => *text += &format!("(local.get {}) ", local(letter, random)),
         }

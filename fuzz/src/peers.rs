@@ -74,7 +74,7 @@ pub mod of_wasmtime {
     }
 
     pub fn start(wasm: &[u8]) -> Started {
-        let mut guests = Guests::new();
+        let mut guests = Guests::default();
         match guests.add("", wasm) {
             Added::Instance => Started::Instance(Box::new(guests)),
             Added::Ended(end) => Started::Ended(end),
@@ -89,8 +89,8 @@ pub mod of_wasmtime {
         }
     }
 
-    impl Guests {
-        pub fn new() -> Guests {
+    impl Default for Guests {
+        fn default() -> Guests {
             let limits = StoreLimitsBuilder::new()
                 .memory_size(MEMORY_BYTES_MAX as usize)
                 .table_elements(TABLE_ELEMENTS_MAX as usize)
@@ -106,7 +106,9 @@ pub mod of_wasmtime {
                 instances: Vec::new(),
             }
         }
+    }
 
+    impl Guests {
         /// Makes an instance, whose exports others can import by this name from now on.
         pub fn add(&mut self, name: &str, wasm: &[u8]) -> Added {
             let module = match Module::new(&ENGINE, wasm) {

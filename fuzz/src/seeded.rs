@@ -113,6 +113,8 @@ targets! {
     layers: 150, 400;
     linked: 150, 6000;
     preempt: 80, 3000;
+    turns: 60, 300;
+    waiting: 400, 400;
     loaders: 1500, 200;
     http: 1500, 300;
     host_calls: 500, 200;
