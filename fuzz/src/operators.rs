@@ -4,6 +4,7 @@
 //!
 //! Every NaN that arithmetic gives is made the canonical one at once, for its bits are not specified.
 
+mod loops;
 mod tables;
 
 use crate::objects::{self, Part};
@@ -30,6 +31,8 @@ enum Others {
     /// Those, and waits, on a shared memory.
     Waiting,
     Relaxed,
+    /// In loops, with addresses made of their counters.
+    Loops,
     Objects,
     /// And little else: nothing in memory.
     ObjectsAlone,
@@ -40,6 +43,13 @@ enum Others {
 }
 
 impl Others {
+    fn statements_max(self) -> u64 {
+        match self {
+            Others::Loops => 12,
+            _ => 90,
+        }
+    }
+
     fn is_of_pair(self) -> bool {
         matches!(self, Others::Shared | Others::Calling)
     }
@@ -57,6 +67,10 @@ pub fn generate(random: &mut Random) -> Vec<u8> {
     let wide = random.chance(4);
     let memory = if wide { "i64" } else { "" };
     let others = *random.pick(&[
+        Others::Loops,
+        Others::Loops,
+        Others::Loops,
+        Others::Loops,
         Others::None,
         Others::Atomic,
         Others::Waiting,
@@ -75,6 +89,9 @@ pub fn generate(random: &mut Random) -> Vec<u8> {
     }
     if others == Others::Objects {
         text += &objects::definitions(Part::Alone);
+    }
+    if others == Others::Loops {
+        text += &loops::data(wide, random);
     }
     for name in ["one", "two"] {
         function(&mut text, name, wide, others, random);
@@ -216,6 +233,9 @@ fn function(text: &mut String, name: &str, wide: bool, others: Others, random: &
         false => 0,
     };
     (0..references).for_each(|index| *text += &format!(" (local $r{index} eqref)"));
+    if others == Others::Loops {
+        *text += loops::LOCALS;
+    }
     for (letter, ty) in TYPES {
         for index in 0..LOCALS_PER_TYPE {
             *text += &format!(" (local ${letter}{index} {ty})");
@@ -228,8 +248,13 @@ fn function(text: &mut String, name: &str, wide: bool, others: Others, random: &
             *text += &format!("(local.set ${letter}1 ({}))\n", constant(*letter, random));
         }
     }
-    for _ in 0..1 + random.below(90) {
+    let place = Place {
+        wide,
+        counters: &[],
+    };
+    for _ in 0..1 + random.below(others.statements_max()) {
         match others {
+            Others::Loops if random.chance(3) => loops::append(text, wide, random),
             Others::Calling if random.chance(12) => *text += &call_of_one(random),
             Others::Shared | Others::Calling if random.chance(5) => {
                 *text += &(objects::shared(random) + "\n");
@@ -238,11 +263,11 @@ fn function(text: &mut String, name: &str, wide: bool, others: Others, random: &
             _ if others.has_objects() && !random.chance(3) => {
                 *text += &(objects::operation(others.is_of_pair(), random) + "\n")
             }
-            Others::Atomic if random.chance(2) => operation(text, ATOMIC, wide, random),
-            Others::Waiting if random.chance(8) => operation(text, WAITING, wide, random),
-            Others::Waiting if random.chance(2) => operation(text, ATOMIC, wide, random),
-            Others::Relaxed if random.chance(2) => operation(text, RELAXED, wide, random),
-            _ => operation(text, OPERATORS, wide, random),
+            Others::Atomic if random.chance(2) => operation(text, ATOMIC, place, random),
+            Others::Waiting if random.chance(8) => operation(text, WAITING, place, random),
+            Others::Waiting if random.chance(2) => operation(text, ATOMIC, place, random),
+            Others::Relaxed if random.chance(2) => operation(text, RELAXED, place, random),
+            _ => operation(text, OPERATORS, place, random),
         }
     }
     for (letter, _) in TYPES {
@@ -273,9 +298,30 @@ fn local(letter: char, random: &mut Random) -> String {
     format!("${letter}{}", random.below(LOCALS_PER_TYPE))
 }
 
+/// Where an operation is: what addresses are made of.
+#[derive(Clone, Copy)]
+struct Place<'a> {
+    /// Whether they are of 64 bits.
+    wide: bool,
+    /// Counters of the loops around it.
+    counters: &'a [String],
+}
+
 /// One operator on locals, or on constants, its results put into locals.
-fn operation(text: &mut String, operators: &[(&str, &str, &str)], wide: bool, random: &mut Random) {
-    let (prefix, signature, names) = *random.pick(operators);
+fn operation(
+    text: &mut String,
+    operators: &[(&str, &str, &str)],
+    place: Place<'_>,
+    random: &mut Random,
+) {
+    let (prefix, signature, names) = loop {
+        let operator = *random.pick(operators);
+        // What may trap would end nearly every loop.
+        let may_trap = operator.2.starts_with("div_s") || operator.2.contains("trunc_f");
+        if place.counters.is_empty() || !may_trap || random.chance(50) {
+            break operator;
+        }
+    };
     let names: Vec<&str> = names.split(' ').collect();
     let (name, lanes) = match *random.pick(&names) {
         name if name.contains('#') => {
@@ -287,7 +333,8 @@ fn operation(text: &mut String, operators: &[(&str, &str, &str)], wide: bool, ra
     let (operands, results) = signature.split_once('>').expect("a signature");
     for operand in operands.chars() {
         match operand {
-            'a' => address(text, prefix.contains("atomic"), wide, random),
+            'a' if !place.counters.is_empty() => *text += &loops::address(place, random),
+            'a' => address(text, prefix.contains("atomic"), place.wide, random),
             't' => *text += &format!("(i64.const {}) ", random.pick(&[0, 0, 1, 5000])),
             letter if random.chance(8) => *text += &format!("({}) ", constant(letter, random)),
             letter => *text += &format!("(local.get {}) ", local(letter, random)),
