@@ -44,8 +44,13 @@ struct Fixture {
 
 impl Fixture {
     fn new() -> Fixture {
+        Fixture::of(SOURCE)
+    }
+
+    /// Of another module, which `fill` is called in as well.
+    fn of(source: &str) -> Fixture {
         let engine = Engine::new(&EngineOptions::default()).unwrap();
-        let wasm = wat::parse_str(SOURCE).unwrap();
+        let wasm = wat::parse_str(source).unwrap();
         let artifact = compile(&wasm, &CompileOptions::default()).unwrap();
         let module = Module::from_artifact(&engine, &artifact).unwrap();
         let linked = module.link(&Imports::new()).unwrap();
@@ -172,6 +177,25 @@ fn what_left_memory_is_read_again_before_a_call() {
 }
 
 #[test]
+fn a_scattered_set_takes_one_descriptor() {
+    let fixture = Fixture::new();
+    let note = fixture.record(100, 100);
+    let (checked, _) = CheckedImage::check_noted(fixture.reopen(), None, &note).unwrap();
+    let image = Image::open_checked(&fixture.linked, checked).unwrap();
+    fixture.evict();
+    let descriptors = || {
+        let open = std::fs::read_dir("/proc/self/fd").unwrap();
+        let files = open.filter_map(|entry| std::fs::read_link(entry.ok()?.path()).ok());
+        files.filter(|file| file == fixture.file.path()).count()
+    };
+    let before = descriptors();
+    let prefetch = image.prefetch().unwrap().expect("it is not in memory");
+    assert_eq!(descriptors() - before, 1, "for some 200 ranges");
+    prefetch.run().unwrap();
+    assert!(image.prefetch().unwrap().is_none(), "all of them were read");
+}
+
+#[test]
 fn the_set_follows_what_calls_do() {
     let fixture = Fixture::new();
     let image = fixture.open();
@@ -195,6 +219,30 @@ fn the_set_follows_what_calls_do() {
         );
     }
     assert_eq!(image.calls_recorded(), 4);
+}
+
+#[test]
+fn what_is_zero_of_an_image_is_not_brought_into_memory() {
+    // A megabyte of memory with one page here and there, the last one just before its end.
+    let fixture = Fixture::of(
+        r#"(module
+            (memory 16)
+            (func (export "fill")
+                (i32.store (i32.const 0x40000) (i32.const 1))
+                (i32.store (i32.const 0xff000) (i32.const 1))))"#,
+    );
+    fixture.evict();
+    CheckedImage::check(fixture.reopen(), None).unwrap();
+    let cached = fixture.pages_cached();
+    assert!((4..50).contains(&cached), "{cached} pages");
+    // Bytes where the file had a hole are seen.
+    let file = File::options()
+        .write(true)
+        .open(fixture.file.path())
+        .unwrap();
+    std::os::unix::fs::FileExt::write_all_at(&file, &[1], 0x80000).unwrap();
+    let result = CheckedImage::check(fixture.reopen(), None);
+    assert!(matches!(result, Err(ImageError::Damaged)), "{result:?}");
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use crate::modules::{MEMORY_BYTES_MAX, TABLE_ELEMENTS_MAX};
 use crate::values::{End, MemoryState, State, Value};
 use crate::{Finding, finding};
-use dormouse::compile::info::{ExportKind, ModuleInfo, ValueType};
+use dormouse::compile::info::{Export, ExportKind, ModuleInfo, ValueType};
 use dormouse::compile::{CompileError, CompileOptions, compile};
 use dormouse::layout::{HEADER_BYTES, PAGE_BYTES};
 use dormouse::{
@@ -17,9 +17,22 @@ use std::time::Duration;
 
 /// Compiles a module; `None` when it is larger than a documented limit.
 pub fn artifact(wasm: &[u8]) -> Result<Option<Vec<u8>>, Finding> {
+    artifact_with(wasm, &CompileOptions::default())
+}
+
+/// The same, to be linked with other modules.
+pub fn linkable_artifact(wasm: &[u8]) -> Result<Option<Vec<u8>>, Finding> {
+    let options = CompileOptions {
+        linkable: true,
+        ..CompileOptions::default()
+    };
+    artifact_with(wasm, &options)
+}
+
+fn artifact_with(wasm: &[u8], options: &CompileOptions) -> Result<Option<Vec<u8>>, Finding> {
     let options = CompileOptions {
         threads: NonZeroUsize::MIN,
-        ..CompileOptions::default()
+        ..options.clone()
     };
     match compile(wasm, &options) {
         Ok(artifact) => Ok(Some(artifact)),
@@ -68,9 +81,7 @@ pub const fn limits() -> Limits {
 pub fn fresh(linked: &Linked) -> Result<Result<Instance, End>, Finding> {
     let mut instance = match Instance::new(linked, limits(), Box::new(())) {
         Ok(instance) => instance,
-        Err(InstantiateError::Trap(kind)) => return Ok(Err(End::of_trap(&kind.to_string()))),
-        Err(InstantiateError::Limit(limit)) => return Ok(Err(End::Limited(limit.to_string()))),
-        Err(error) => return Err(finding!("no instance: {error}")),
+        Err(error) => return end_of_instantiation(error).map(Err),
     };
     if let Some(start) = linked.module().start_function() {
         match end(&mut instance, start, Vec::new())? {
@@ -79,6 +90,15 @@ pub fn fresh(linked: &Linked) -> Result<Result<Instance, End>, Finding> {
         }
     }
     Ok(Ok(instance))
+}
+
+/// The end of an instantiation in comparable terms.
+pub fn end_of_instantiation(error: InstantiateError) -> Result<End, Finding> {
+    match error {
+        InstantiateError::Trap(kind) => Ok(End::of_trap(&kind.to_string())),
+        InstantiateError::Limit(limit) => Ok(End::Limited(limit.to_string())),
+        error => Err(finding!("no instance: {error}")),
+    }
 }
 
 /// A call to its end.
@@ -159,6 +179,15 @@ pub fn frozen(instance: &mut Instance, file: &File) -> Result<Vec<u8>, Finding> 
     Ok(bytes)
 }
 
+/// What a file holds.
+pub fn contents(file: &File) -> Vec<u8> {
+    let length = file.metadata().expect("an open file").len();
+    let mut bytes = vec![0; length as usize];
+    file.read_exact_at(&mut bytes, 0)
+        .expect("a file of our own");
+    bytes
+}
+
 /// As [`frozen_difference`], of instances that were called and need not have their objects at the same places: the collector is
 /// conservative about the stack, where addresses are others each time and suspensions leave words of their own, so that it may keep
 /// an object here that is freed there.
@@ -194,8 +223,18 @@ pub fn frozen_difference(info: &ModuleInfo, one: &[u8], two: &[u8]) -> Option<St
     })
 }
 
-/// What the exports show, read from an image; the format is drawn in `src/snapshot/image.rs`.
+/// What the exports show, read from an image.
 pub fn decode(info: &ModuleInfo, image: &[u8]) -> State {
+    decode_exports(info, info.exports.iter(), image)
+}
+
+/// What some of the exports show, which are the instance's own; the format is drawn in `src/snapshot/image.rs`. Shared memories are
+/// left out, for other engines do not show theirs: functions of the modules that have them do.
+pub fn decode_exports<'a>(
+    info: &ModuleInfo,
+    exports: impl Iterator<Item = &'a Export>,
+    image: &[u8],
+) -> State {
     let number = |at: usize| {
         let bytes = image
             .get(at..at + 8)
@@ -216,8 +255,9 @@ pub fn decode(info: &ModuleInfo, image: &[u8]) -> State {
         start += kept;
     }
     let mut seen = State::default();
-    for export in &info.exports {
+    for export in exports {
         match export.kind {
+            ExportKind::Memory(memory) if info.memories[memory as usize].shared => {}
             ExportKind::Memory(memory) => seen.memories.push(contents[memory as usize].clone()),
             ExportKind::Global(global) => {
                 let at = state(info.layout.globals[global as usize]);
@@ -264,7 +304,7 @@ pub fn observe(instance: &mut Instance, file: &File) -> Result<State, Finding> {
     }
     if let Some(memory) = info.host_memory() {
         let position = info.exports.iter().filter_map(|export| match export.kind {
-            ExportKind::Memory(memory) => Some(memory),
+            ExportKind::Memory(memory) if !info.memories[memory as usize].shared => Some(memory),
             _ => None,
         });
         if let Some(position) = position.into_iter().position(|other| other == memory) {

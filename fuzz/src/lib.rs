@@ -9,16 +9,21 @@ pub mod differential;
 pub mod guest;
 pub mod host_calls;
 pub mod http;
+pub mod layers;
+pub mod linked;
 pub mod loaders;
 pub mod loops;
 pub mod modules;
 pub mod objects;
 pub mod operators;
+pub mod pairs;
 pub mod peers;
 pub mod preempt;
 pub mod random;
 pub mod restore;
+pub mod turns;
 pub mod values;
+pub mod waiting;
 
 #[cfg(test)]
 mod seeded;

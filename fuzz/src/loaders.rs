@@ -4,29 +4,37 @@
 //! code, by design, so nothing of it is executed here; but everything that is read of it is indexed with, and every index is
 //! checked.
 
-use crate::modules::{mill, random, scribbler, step};
+use crate::modules::{mill, pages, plain_pages, random, scribbler, step};
 use crate::random::Random;
+use crate::values::Value;
 use crate::{Canary, Finding, Outcome, Verdict, finding, guest};
 use arbitrary::Unstructured;
 use dormouse::compile::artifact::Artifact;
 use dormouse::layout::PAGE_BYTES;
-use dormouse::{Engine, Image, Imports, Instance, Limits, Linked, Module};
+use dormouse::{CheckedImage, Engine, Image, Imports, Instance, Limits, Linked, Module};
 use std::os::unix::fs::FileExt;
 use std::time::Duration;
 
 /// Where an artifact's checksum is, over all of the file but itself.
 const ARTIFACT_CHECKSUM: std::ops::Range<usize> = 32..64;
 const ARTIFACT_LENGTH: std::ops::Range<usize> = 64..72;
-/// Where an image says how many memories it has, and where its checksum is when it has none; each takes so many bytes.
+/// Where an image says how many memories it has, how long its contents are, and of how many runs over a base it has the pages; where
+/// its checksum is with none of either, and how many bytes each takes.
 const IMAGE_MEMORIES: std::ops::Range<usize> = 20..24;
 const IMAGE_LENGTH: std::ops::Range<usize> = 56..64;
-const IMAGE_FIELDS_BYTES: usize = 72;
+const IMAGE_RUNS: std::ops::Range<usize> = 72..76;
+const IMAGE_FIELDS_BYTES: usize = 112;
 const IMAGE_MEMORY_BYTES: usize = 16;
+const IMAGE_RUN_BYTES: usize = 8;
+/// The number of runs of an image that is whole.
+const NO_BASE: u32 = u32::MAX;
 
 /// A file that was written as it should be, and what it belongs to.
 struct Original {
     artifact: Vec<u8>,
     image: Vec<u8>,
+    /// The base of the image, if it has one.
+    base: Option<Vec<u8>>,
     linked: Linked,
 }
 
@@ -40,7 +48,10 @@ thread_local! {
     static ENGINE: Engine = guest::engine(Duration::from_millis(1), 256);
     static ORIGINALS: Vec<Original> = {
         let small = wat::parse_str(SMALL).expect("a valid module");
-        [&small, scribbler(), mill()].map(|wasm| original(wasm).expect("it is all right")).into()
+        let whole = [&small, scribbler(), mill()].map(original);
+        let over = [pages(), plain_pages()].map(original_over);
+        let all = whole.into_iter().chain(over);
+        all.map(|original| original.expect("it is all right")).collect()
     };
 }
 
@@ -50,11 +61,65 @@ fn original(wasm: &[u8]) -> Result<Original, Finding> {
     let mut instance =
         guest::fresh(&linked)?.map_err(|end| finding!("not instantiated: {end:?}"))?;
     let image = guest::frozen(&mut instance, &guest::image_file())?;
-    Ok(Original {
+    let original = Original {
         artifact,
         image,
+        base: None,
         linked,
-    })
+    };
+    original.put_right_as_it_is()
+}
+
+/// An image over a base: of an instance that wrote some pages more.
+fn original_over(wasm: &[u8]) -> Result<Original, Finding> {
+    let mut original = original(wasm)?;
+    let span = original.linked.module().function("span");
+    let span = span.expect("it has the export");
+    let mut instance =
+        guest::fresh(&original.linked)?.map_err(|end| finding!("not instantiated: {end:?}"))?;
+    let write = |instance: &mut Instance, seed, from, pages| {
+        let arguments = [Value::I64(seed), Value::I32(from), Value::I32(pages)];
+        guest::call(instance, span, &arguments)
+    };
+    write(&mut instance, 1, 0, 60)?;
+    let (base, over) = (guest::image_file(), guest::image_file());
+    let bytes = guest::frozen(&mut instance, &base)?;
+    for from in [4, 11, 30] {
+        write(&mut instance, 2, from, 3)?;
+    }
+    let report = Image::capture_over(&mut instance, &over, &base)
+        .map_err(|error| finding!("no image over a base: {error}"))?;
+    if !report.has_base {
+        return Err(finding!("an image with most pages of its base is whole"));
+    }
+    original.image = guest::contents(&over);
+    original.base = Some(bytes);
+    original.put_right_as_it_is()
+}
+
+impl Original {
+    /// That checksums are put where the loaders look for them: otherwise nothing would get behind the first check.
+    fn put_right_as_it_is(self) -> Result<Original, Finding> {
+        let mut again = self.image.clone();
+        put_image_right(&mut again);
+        let mut artifact = self.artifact.clone();
+        put_artifact_right(&mut artifact);
+        match again == self.image && artifact == self.artifact {
+            true => Ok(self),
+            false => Err(finding!(
+                "what a file's checksum is over is not what this target takes it to be"
+            )),
+        }
+    }
+}
+
+/// What is damaged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Damaged {
+    Artifact,
+    Image,
+    /// The base of an image that is not damaged itself.
+    Base,
 }
 
 pub fn check(data: &[u8], canary: Canary) -> Outcome {
@@ -65,30 +130,53 @@ pub fn check(data: &[u8], canary: Canary) -> Outcome {
     let checksum_put_right = !random.chance(4);
     ORIGINALS.with(|originals| {
         let original = random.pick(originals);
-        let is_artifact = random.chance(2);
-        let written = match is_artifact {
-            true => &original.artifact,
-            false => &original.image,
+        let what = match (random.chance(2), &original.base) {
+            (true, _) => Damaged::Artifact,
+            (false, Some(_)) if random.chance(2) => Damaged::Base,
+            (false, _) => Damaged::Image,
+        };
+        let written = match (what, &original.base) {
+            (Damaged::Artifact, _) => &original.artifact,
+            (Damaged::Base, Some(base)) => base,
+            _ => &original.image,
         };
         let mut bytes = written.clone();
-        damage(&mut bytes, is_artifact, &mut u, &mut random);
+        match what {
+            Damaged::Base if random.chance(4) => another_base(&mut bytes, original, &mut random),
+            _ => damage(&mut bytes, what == Damaged::Artifact, &mut u, &mut random),
+        }
         // The canary's error: what was damaged passes for undamaged.
         if checksum_put_right || canary.is_present() {
-            match is_artifact {
-                true => put_artifact_right(&mut bytes),
-                false => put_image_right(&mut bytes),
+            match what {
+                Damaged::Artifact => put_artifact_right(&mut bytes),
+                Damaged::Image | Damaged::Base => put_image_right(&mut bytes),
             }
         }
-        let accepted = match is_artifact {
-            true => load_artifact(&bytes, original),
-            false => load_image(&bytes, original),
+        let linked = &original.linked;
+        let accepted = match (what, &original.base) {
+            (Damaged::Artifact, _) => load_artifact(&bytes, original),
+            (Damaged::Image, base) => load_image(linked, &bytes, base.as_deref()),
+            (Damaged::Base, _) => load_image(linked, &original.image, Some(&bytes)),
         };
-        if accepted && bytes != *written && !checksum_put_right {
-            let kind = if is_artifact { "artifact" } else { "image" };
-            return Err(finding!("an {kind} that was damaged is taken"));
+        // An image names its base, whatever checksum that has.
+        let must_be_refused = !checksum_put_right || what == Damaged::Base;
+        if accepted && bytes != *written && must_be_refused {
+            return Err(finding!("a damaged file is taken: {what:?}"));
         }
         Ok(Verdict::Checked(1))
     })
+}
+
+/// Puts another file into the base's place: one that is an image all right, or the base with pages at other places.
+fn another_base(bytes: &mut Vec<u8>, original: &Original, random: &mut Random) {
+    let page = PAGE_BYTES * random.below((bytes.len() / PAGE_BYTES) as u64) as usize;
+    match random.below(5) {
+        0 => *bytes = original.image.clone(),
+        1 => bytes.truncate(page),
+        2 => drop(bytes.drain(page..page + PAGE_BYTES)),
+        3 => bytes.rotate_left(page),
+        _ => bytes.extend([0; PAGE_BYTES]),
+    }
 }
 
 /// Changes a few bytes, or the length, of a file.
@@ -167,16 +255,27 @@ fn put_image_right(bytes: &mut Vec<u8>) {
         return;
     }
     bytes.resize(bytes.len().next_multiple_of(PAGE_BYTES), 0);
-    let length = bytes.len() as u64;
-    put(bytes, IMAGE_LENGTH.start, &length.to_le_bytes());
-    let memories: [u8; 4] = bytes[IMAGE_MEMORIES].try_into().expect("four bytes");
-    let memories = u32::from_le_bytes(memories) as usize;
-    let fields = memories
-        .checked_mul(IMAGE_MEMORY_BYTES)
-        .map_or(PAGE_BYTES, |bytes| bytes.saturating_add(IMAGE_FIELDS_BYTES));
-    if fields + 32 > PAGE_BYTES {
+    let number = |bytes: &[u8], at: std::ops::Range<usize>| {
+        u32::from_le_bytes(bytes[at].try_into().expect("four bytes"))
+    };
+    let runs = match number(bytes, IMAGE_RUNS) {
+        NO_BASE => {
+            // The contents of a file that has a base are longer.
+            let length = bytes.len() as u64;
+            put(bytes, IMAGE_LENGTH.start, &length.to_le_bytes());
+            0
+        }
+        runs => runs as usize,
+    };
+    let memories = number(bytes, IMAGE_MEMORIES) as usize;
+    let fields = IMAGE_FIELDS_BYTES
+        .saturating_add(memories.saturating_mul(IMAGE_MEMORY_BYTES))
+        .saturating_add(runs.saturating_mul(IMAGE_RUN_BYTES));
+    if fields.saturating_add(32) > PAGE_BYTES {
         return;
     }
+    // What the description has no room for, a reader of it leaves out.
+    bytes[76..80].fill(0);
     let mut hasher = blake3::Hasher::new();
     hasher.update(&bytes[..fields]);
     for (number, page) in bytes[PAGE_BYTES..].chunks_exact(PAGE_BYTES).enumerate() {
@@ -191,7 +290,7 @@ fn put_image_right(bytes: &mut Vec<u8>) {
 }
 
 const LIMITS: Limits = Limits {
-    memory_bytes: 1 << 20,
+    memory_bytes: 4 << 20,
     table_elements: 1 << 16,
     stack_bytes: 1 << 20,
     cpu_time: None,
@@ -224,22 +323,24 @@ fn load_artifact(bytes: &[u8], original: &Original) -> bool {
     let Ok(linked) = module.link(&Imports::new()) else {
         return true;
     };
-    let _ = load_image_of(&linked, &original.image);
+    let _ = load_image(&linked, &original.image, original.base.as_deref());
     if let Ok(mut instance) = Instance::new(&linked, LIMITS, Box::new(())) {
         look_at(&mut instance);
     }
     true
 }
 
-fn load_image(bytes: &[u8], original: &Original) -> bool {
-    load_image_of(&original.linked, bytes)
-}
-
-/// Opens an image, restores it, and looks at what there is, executing nothing.
-fn load_image_of(linked: &Linked, bytes: &[u8]) -> bool {
-    let file = guest::image_file();
-    file.write_all_at(bytes, 0).expect("room for an image");
-    let Ok(image) = Image::open(linked, &file) else {
+/// Opens an image, over a base if there is one, restores it, and looks at what there is, executing nothing.
+fn load_image(linked: &Linked, bytes: &[u8], base: Option<&[u8]>) -> bool {
+    let written = |bytes: &[u8]| {
+        let file = guest::image_file();
+        file.write_all_at(bytes, 0).expect("room for an image");
+        file
+    };
+    let Ok(checked) = CheckedImage::check(written(bytes), base.map(written)) else {
+        return false;
+    };
+    let Ok(image) = Image::open_checked(linked, checked) else {
         return false;
     };
     if let Ok(mut instance) = image.restore(LIMITS, Box::new(())) {

@@ -1,4 +1,4 @@
-//! Modules to run: wasm-smith's, within the features that the engine supports, and two written by hand whose every export
+//! Modules to run: wasm-smith's, within the features that the engine supports, and a few written by hand whose every export
 //! changes state in a way that random instructions seldom do.
 
 use crate::random::Random;
@@ -22,16 +22,22 @@ pub const TABLE_ELEMENTS_MAX: u64 = 1000;
 
 /// A module of wasm-smith's that ends: after so many loops and calls (`fuel`) it traps.
 pub fn generate(u: &mut Unstructured<'_>, purpose: Purpose, fuel: u32) -> Result<Vec<u8>> {
+    let config = configuration(u, purpose)?;
+    finished(Module::new(config, u)?, fuel)
+}
+
+/// What wasm-smith's modules have, by a word of the input.
+pub fn configuration(u: &mut Unstructured<'_>, purpose: Purpose) -> Result<Config> {
     let switches: u32 = u.arbitrary()?;
     let on = |bit: u32| switches & 1 << bit != 0;
-    let relaxed_simd = on(0) && purpose == Purpose::Repeated;
+    let relaxed_simd = on(0) && (purpose == Purpose::Repeated || on(18));
     // Several memories share the room that is left; that one of them cannot grow further would depend on the others.
     let memories = if on(1) {
         1 + usize::from(on(2)) + usize::from(on(3))
     } else {
         1
     };
-    let config = Config {
+    Ok(Config {
         allow_floats: !on(4) || on(5),
         canonicalize_nans: purpose == Purpose::Differential,
         disallow_traps: on(6) || on(7),
@@ -68,8 +74,11 @@ pub fn generate(u: &mut Unstructured<'_>, purpose: Purpose, fuel: u32) -> Result
         // Waiting on a shared memory would hold up the other engines; `operators.rs` has the instructions that do not wait.
         threads_enabled: false,
         ..Config::default()
-    };
-    let mut module = Module::new(config, u)?;
+    })
+}
+
+/// Bytes of a module that ends.
+pub fn finished(mut module: Module, fuel: u32) -> Result<Vec<u8>> {
     module
         .ensure_termination(fuel)
         .map_err(|_| arbitrary::Error::IncorrectFormat)?;
@@ -81,6 +90,18 @@ pub fn generate(u: &mut Unstructured<'_>, purpose: Purpose, fuel: u32) -> Result
 pub fn scribbler() -> &'static [u8] {
     static WASM: OnceLock<Vec<u8>> = OnceLock::new();
     WASM.get_or_init(|| wat::parse_str(include_str!("scribbler.wat")).expect("a valid module"))
+}
+
+/// A module whose calls write whole pages, of which images over others are made.
+pub fn pages() -> &'static [u8] {
+    static WASM: OnceLock<Vec<u8>> = OnceLock::new();
+    WASM.get_or_init(|| wat::parse_str(include_str!("pages.wat")).expect("a valid module"))
+}
+
+/// The same with as little besides as there can be.
+pub fn plain_pages() -> &'static [u8] {
+    static WASM: OnceLock<Vec<u8>> = OnceLock::new();
+    WASM.get_or_init(|| wat::parse_str(include_str!("plain_pages.wat")).expect("a valid module"))
 }
 
 /// A module that computes for milliseconds with every kind of register live, through calls, indirect calls, bulk operations

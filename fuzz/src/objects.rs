@@ -8,17 +8,19 @@ use crate::random::Random;
 /// Locals for references.
 pub const REFERENCES: u64 = 3;
 
-/// Types, tags, segments and the functions that throw.
-pub const DEFINITIONS: &str = r#"
+/// Types.
+const TYPES: &str = r#"
 (type $small (sub (struct (field (mut i8)) (field (mut i16)) (field (mut i32)) (field (mut i64)) (field (mut eqref)))))
 (type $large (sub $small (struct (field (mut i8)) (field (mut i16)) (field (mut i32)) (field (mut i64)) (field (mut eqref))
     (field (mut f32)) (field (mut f64)) (field (mut v128)) (field (mut i8)))))
+(type $thrower (func (param i32 i64 f64 v128) (result i32)))
 (type $i8s (array (mut i8))) (type $i16s (array (mut i16))) (type $i32s (array (mut i32))) (type $i64s (array (mut i64)))
 (type $f32s (array (mut f32))) (type $f64s (array (mut f64))) (type $v128s (array (mut v128))) (type $eqs (array (mut eqref)))
+"#;
+
+/// Tags, and the functions that throw.
+const THROWS: &str = r#"
 (tag $numbers (param i32 i64)) (tag $vector (param v128 f64)) (tag $object (param eqref)) (tag $nothing)
-(data $bytes "thirty-two bytes and then some more of them, so that sixteen times eight are there, whatever is asked for: and more, and more, and more")
-(elem $refs eqref (ref.i31 (i32.const 1)) (ref.null eq) (ref.i31 (i32.const -1)) (ref.i31 (i32.const 7)) (ref.null eq) (ref.null eq)
-    (ref.i31 (i32.const 0x3fffffff)) (ref.i31 (i32.const 0x40000000)))
 (func $throws (param $i i32) (param $l i64) (param $d f64) (param $v v128) (result i32)
     (block $other (block $nothing (block $object (block $vector (block $numbers
         (br_table $numbers $vector $object $nothing $other (i32.and (local.get $i) (i32.const 7))))
@@ -41,6 +43,71 @@ pub const DEFINITIONS: &str = r#"
       (return (i32.add (local.get $kept) (i32.trunc_sat_f64_s (local.get $sum)))))
     throw_ref)
 "#;
+
+/// Segments.
+const SEGMENTS: &str = r#"
+(data $bytes "thirty-two bytes and then some more of them, so that sixteen times eight are there, whatever is asked for: and more, and more, and more")
+(elem $refs eqref (ref.i31 (i32.const 1)) (ref.null eq) (ref.i31 (i32.const -1)) (ref.i31 (i32.const 7)) (ref.null eq) (ref.null eq)
+    (ref.i31 (i32.const 0x3fffffff)) (ref.i31 (i32.const 0x40000000)))
+"#;
+
+/// What the module that exports has for the one that imports: also references to objects, exceptions and functions, in tables and
+/// globals.
+const EXPORTS: &str = r#"
+(export "numbers" (tag $numbers)) (export "vector" (tag $vector)) (export "object" (tag $object)) (export "nothing" (tag $nothing))
+(export "throws" (func $throws)) (export "between" (func $between))
+(table $things (export "things") 16 30 eqref)
+(global $shared (export "shared") (mut eqref) (ref.null eq))
+(global $number (export "number") (mut i64) (i64.const 11))
+(global $thrown (export "thrown") (mut exnref) (ref.null exn))
+(table $functions (export "functions") 4 8 funcref)
+(elem (table $functions) (i32.const 0) func $throws $between $between $throws)
+"#;
+
+const IMPORTS: &str = r#"
+(import "a" "numbers" (tag $numbers (param i32 i64))) (import "a" "vector" (tag $vector (param v128 f64)))
+(import "a" "object" (tag $object (param eqref))) (import "a" "nothing" (tag $nothing))
+(import "a" "throws" (func $throws (param i32 i64 f64 v128) (result i32)))
+(import "a" "between" (func $between (param i32 i64 f64 v128) (result i32)))
+(import "a" "things" (table $things 16 30 eqref))
+(import "a" "shared" (global $shared (mut eqref)))
+(import "a" "number" (global $number (mut i64)))
+(import "a" "thrown" (global $thrown (mut exnref)))
+(import "a" "functions" (table $functions 4 8 funcref))
+"#;
+
+/// What the importer has of its own: a tag that each of its instances has another of, and a function that it puts into the exporter's
+/// table, which throws and lets through.
+const IMPORTER: &str = r#"
+(tag $own (param i32))
+(func $mine (type $thrower)
+    (block $own (result i32)
+      (try_table (result i32) (catch $own $own)
+        (if (result i32) (i32.and (local.get 0) (i32.const 8))
+          (then (throw $own (local.get 0)))
+          (else (call $between (local.get 0) (local.get 1) (local.get 2) (local.get 3)))))
+      (return))
+    (if (i32.and (i32.const 16) (local.get 0)) (then (throw $own (local.get 0))))
+    (i32.add (i32.const 5)))
+(elem (table $functions) (i32.const 2) func $mine $mine)
+"#;
+
+/// Whose definitions are wanted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Part {
+    Alone,
+    Exporter,
+    Importer,
+}
+
+/// Types, tags, segments and the functions that throw, before anything else that the module defines.
+pub fn definitions(part: Part) -> String {
+    match part {
+        Part::Alone => [TYPES, THROWS, SEGMENTS].concat(),
+        Part::Exporter => [TYPES, THROWS, EXPORTS, SEGMENTS].concat(),
+        Part::Importer => [TYPES, IMPORTS, IMPORTER, SEGMENTS].concat(),
+    }
+}
 
 /// Arrays: their names, the letter of their elements, and whether these are packed.
 const ARRAYS: [(&str, char, bool); 8] = [
@@ -110,8 +177,8 @@ fn index(bound: u64, random: &mut Random) -> String {
     }
 }
 
-/// One operation, in text.
-pub fn operation(random: &mut Random) -> String {
+/// One operation, in text; with calls of functions that a pair of modules shares, or without.
+pub fn operation(sharing: bool, random: &mut Random) -> String {
     let (name, letter, packed) = *random.pick(&ARRAYS);
     let (structure, fields) = *random.pick(&[("$small", 5), ("$large", 9)]);
     let half = ELEMENTS / 2;
@@ -248,20 +315,58 @@ pub fn operation(random: &mut Random) -> String {
                 random,
             )
         }
-        _ => exception(random),
+        _ => exception(sharing, random),
+    }
+}
+
+/// One operation on what a pair of modules shares.
+pub fn shared(random: &mut Random) -> String {
+    let at = format!("(i32.and {} (i32.const 15))", get('i', random));
+    match random.below(10) {
+        6 | 7 => exception(true, random),
+        8 => {
+            // An exception is kept,
+            let call = exception(true, random).replace("(catch_all $done)", "");
+            format!(
+                "(block $kept (result exnref) (try_table (catch_all_ref $kept) {call}) (ref.null exn)) (global.set $thrown)"
+            )
+        }
+        // and thrown again.
+        9 => format!(
+            "(block $over (block $values (result i32 i64)
+                (try_table (catch $numbers $values) (catch_all $over)
+                    (if (i32.eqz (ref.is_null (global.get $thrown))) (then (throw_ref (global.get $thrown)))))
+                (br $over))
+              (local.set $l{}) (local.set $i{}))",
+            random.below(REFERENCES),
+            random.below(REFERENCES)
+        ),
+        0 => format!("(table.set $things {at} {})", get('r', random)),
+        1 => set('r', &format!("(table.get $things {at})"), random),
+        2 => format!("(global.set $shared {})", get('r', random)),
+        3 => set('r', "(global.get $shared)", random),
+        4 => format!("(global.set $number {})", get('l', random)),
+        _ => set('l', "(global.get $number)", random),
     }
 }
 
 /// A call that may throw, and what becomes of the exceptions.
-fn exception(random: &mut Random) -> String {
+fn exception(sharing: bool, random: &mut Random) -> String {
     let callee = *random.pick(&["$throws", "$between"]);
     let arguments: String = ['i', 'l', 'd', 'v']
         .iter()
         .map(|letter| get(*letter, random))
         .collect();
-    let call = set('i', &format!("(call {callee} {arguments})"), random);
+    let call = match sharing && random.chance(2) {
+        true => format!(
+            "(call_indirect $functions (type $thrower) {arguments} (i32.and {} (i32.const 3)))",
+            get('i', random)
+        ),
+        false => format!("(call {callee} {arguments})"),
+    };
+    let call = set('i', &call, random);
     let inner = match random.chance(3) {
-        true => operation(random),
+        true => operation(sharing, random),
         false => String::new(),
     };
     // What no clause names leaves the function.

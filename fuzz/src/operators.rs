@@ -4,9 +4,13 @@
 //!
 //! Every NaN that arithmetic gives is made the canonical one at once, for its bits are not specified.
 
-use crate::objects;
+mod loops;
+mod tables;
+
+use crate::objects::{self, Part};
 use crate::random::Random;
 use std::fmt::Write;
+use tables::{ATOMIC, OPERATORS, RELAXED, WAITING};
 
 /// Types by a letter each: i32, i64, f32, f64, v128.
 const TYPES: [(char, &str); 5] = [
@@ -19,247 +23,43 @@ const TYPES: [(char, &str); 5] = [
 const LOCALS_PER_TYPE: u64 = objects::REFERENCES;
 const MEMORY_PAGES: u64 = 2;
 
-/// Operators: a prefix, a signature, names.
-const OPERATORS: &[(&str, &str, &str)] = &[
-    (
-        "i32.",
-        "ii>i",
-        "add sub mul and or xor shl shr_s shr_u rotl rotr eq ne lt_s lt_u gt_s gt_u le_s le_u ge_s ge_u",
-    ),
-    ("i32.", "ii>i", "div_s div_u rem_s rem_u"),
-    ("i32.", "i>i", "clz ctz popcnt eqz extend8_s extend16_s"),
-    (
-        "i64.",
-        "ll>l",
-        "add sub mul and or xor shl shr_s shr_u rotl rotr",
-    ),
-    ("i64.", "ll>l", "div_s div_u rem_s rem_u"),
-    (
-        "i64.",
-        "ll>i",
-        "eq ne lt_s lt_u gt_s gt_u le_s le_u ge_s ge_u",
-    ),
-    (
-        "i64.",
-        "l>l",
-        "clz ctz popcnt extend8_s extend16_s extend32_s",
-    ),
-    ("i64.", "l>i", "eqz"),
-    ("i64.", "llll>ll", "add128 sub128"),
-    ("i64.", "ll>ll", "mul_wide_s mul_wide_u"),
-    ("f32.", "ff>f", "add sub mul div min max copysign"),
-    ("f32.", "f>f", "abs neg sqrt ceil floor trunc nearest"),
-    ("f32.", "ff>i", "eq ne lt gt le ge"),
-    ("f64.", "dd>d", "add sub mul div min max copysign"),
-    ("f64.", "d>d", "abs neg sqrt ceil floor trunc nearest"),
-    ("f64.", "dd>i", "eq ne lt gt le ge"),
-    ("i32.", "l>i", "wrap_i64"),
-    ("i64.", "i>l", "extend_i32_s extend_i32_u"),
-    (
-        "i32.",
-        "f>i",
-        "trunc_sat_f32_s trunc_sat_f32_u trunc_f32_s trunc_f32_u reinterpret_f32",
-    ),
-    (
-        "i32.",
-        "d>i",
-        "trunc_sat_f64_s trunc_sat_f64_u trunc_f64_s trunc_f64_u",
-    ),
-    (
-        "i64.",
-        "f>l",
-        "trunc_sat_f32_s trunc_sat_f32_u trunc_f32_s trunc_f32_u",
-    ),
-    (
-        "i64.",
-        "d>l",
-        "trunc_sat_f64_s trunc_sat_f64_u trunc_f64_s trunc_f64_u reinterpret_f64",
-    ),
-    ("f32.", "i>f", "convert_i32_s convert_i32_u reinterpret_i32"),
-    ("f32.", "l>f", "convert_i64_s convert_i64_u"),
-    ("f32.", "d>f", "demote_f64"),
-    ("f64.", "i>d", "convert_i32_s convert_i32_u"),
-    ("f64.", "l>d", "convert_i64_s convert_i64_u reinterpret_i64"),
-    ("f64.", "f>d", "promote_f32"),
-    ("", "iii>i", "select"),
-    ("", "lli>l", "select"),
-    ("", "ffi>f", "select"),
-    ("", "ddi>d", "select"),
-    ("", "vvi>v", "select"),
-    ("v128.", "vv>v", "and or xor andnot"),
-    ("v128.", "v>v", "not"),
-    ("v128.", "vvv>v", "bitselect"),
-    ("v128.", "v>i", "any_true"),
-    (
-        "i8x16.",
-        "vv>v",
-        "add sub add_sat_s add_sat_u sub_sat_s sub_sat_u min_s min_u max_s max_u avgr_u eq ne lt_s lt_u gt_s gt_u le_s le_u ge_s ge_u swizzle narrow_i16x8_s narrow_i16x8_u",
-    ),
-    ("i8x16.", "v>v", "abs neg popcnt"),
-    (
-        "i16x8.",
-        "vv>v",
-        "add sub mul add_sat_s add_sat_u sub_sat_s sub_sat_u min_s min_u max_s max_u avgr_u eq ne lt_s lt_u gt_s gt_u le_s le_u ge_s ge_u narrow_i32x4_s narrow_i32x4_u q15mulr_sat_s extmul_low_i8x16_s extmul_high_i8x16_s extmul_low_i8x16_u extmul_high_i8x16_u",
-    ),
-    (
-        "i16x8.",
-        "v>v",
-        "abs neg extadd_pairwise_i8x16_s extadd_pairwise_i8x16_u extend_low_i8x16_s extend_high_i8x16_s extend_low_i8x16_u extend_high_i8x16_u",
-    ),
-    (
-        "i32x4.",
-        "vv>v",
-        "add sub mul min_s min_u max_s max_u eq ne lt_s lt_u gt_s gt_u le_s le_u ge_s ge_u dot_i16x8_s extmul_low_i16x8_s extmul_high_i16x8_s extmul_low_i16x8_u extmul_high_i16x8_u",
-    ),
-    (
-        "i32x4.",
-        "v>v",
-        "abs neg extadd_pairwise_i16x8_s extadd_pairwise_i16x8_u extend_low_i16x8_s extend_high_i16x8_s extend_low_i16x8_u extend_high_i16x8_u trunc_sat_f32x4_s trunc_sat_f32x4_u trunc_sat_f64x2_s_zero trunc_sat_f64x2_u_zero",
-    ),
-    (
-        "i64x2.",
-        "vv>v",
-        "add sub mul eq ne lt_s gt_s le_s ge_s extmul_low_i32x4_s extmul_high_i32x4_s extmul_low_i32x4_u extmul_high_i32x4_u",
-    ),
-    (
-        "i64x2.",
-        "v>v",
-        "abs neg extend_low_i32x4_s extend_high_i32x4_s extend_low_i32x4_u extend_high_i32x4_u",
-    ),
-    (
-        "f32x4.",
-        "vv>v",
-        "add sub mul div min max pmin pmax eq ne lt gt le ge",
-    ),
-    (
-        "f32x4.",
-        "v>v",
-        "abs neg sqrt ceil floor trunc nearest convert_i32x4_s convert_i32x4_u demote_f64x2_zero",
-    ),
-    (
-        "f64x2.",
-        "vv>v",
-        "add sub mul div min max pmin pmax eq ne lt gt le ge",
-    ),
-    (
-        "f64x2.",
-        "v>v",
-        "abs neg sqrt ceil floor trunc nearest convert_low_i32x4_s convert_low_i32x4_u promote_low_f32x4",
-    ),
-    ("i8x16.", "vi>v", "shl shr_s shr_u"),
-    ("i16x8.", "vi>v", "shl shr_s shr_u"),
-    ("i32x4.", "vi>v", "shl shr_s shr_u"),
-    ("i64x2.", "vi>v", "shl shr_s shr_u"),
-    (
-        "i8x16.",
-        "v>i",
-        "all_true bitmask extract_lane_s#16 extract_lane_u#16",
-    ),
-    (
-        "i16x8.",
-        "v>i",
-        "all_true bitmask extract_lane_s#8 extract_lane_u#8",
-    ),
-    ("i32x4.", "v>i", "all_true bitmask extract_lane#4"),
-    ("i64x2.", "v>i", "all_true bitmask"),
-    ("i64x2.", "v>l", "extract_lane#2"),
-    ("f32x4.", "v>f", "extract_lane#4"),
-    ("f64x2.", "v>d", "extract_lane#2"),
-    ("i8x16.", "i>v", "splat"),
-    ("i16x8.", "i>v", "splat"),
-    ("i32x4.", "i>v", "splat"),
-    ("i64x2.", "l>v", "splat"),
-    ("f32x4.", "f>v", "splat"),
-    ("f64x2.", "d>v", "splat"),
-    ("i8x16.", "vi>v", "replace_lane#16"),
-    ("i16x8.", "vi>v", "replace_lane#8"),
-    ("i32x4.", "vi>v", "replace_lane#4"),
-    ("i64x2.", "vl>v", "replace_lane#2"),
-    ("f32x4.", "vf>v", "replace_lane#4"),
-    ("f64x2.", "vd>v", "replace_lane#2"),
-    ("i8x16.", "vv>v", "shuffle"),
-    // The first operand of an access is its address.
-    ("i32.", "a>i", "load load8_s load8_u load16_s load16_u"),
-    (
-        "i64.",
-        "a>l",
-        "load load8_s load8_u load16_s load16_u load32_s load32_u",
-    ),
-    ("f32.", "a>f", "load"),
-    ("f64.", "a>d", "load"),
-    (
-        "v128.",
-        "a>v",
-        "load load8x8_s load8x8_u load16x4_s load16x4_u load32x2_s load32x2_u load8_splat load16_splat load32_splat load64_splat load32_zero load64_zero",
-    ),
-    (
-        "v128.",
-        "av>v",
-        "load8_lane#16 load16_lane#8 load32_lane#4 load64_lane#2",
-    ),
-    ("i32.", "ai>", "store store8 store16"),
-    ("i64.", "al>", "store store8 store16 store32"),
-    ("f32.", "af>", "store"),
-    ("f64.", "ad>", "store"),
-    (
-        "v128.",
-        "av>",
-        "store store8_lane#16 store16_lane#8 store32_lane#4 store64_lane#2",
-    ),
-];
-
-/// Of the threads proposal, on a memory that is not shared. Not every engine has them.
-const ATOMIC: &[(&str, &str, &str)] = &[
-    ("i32.atomic.", "a>i", "load load8_u load16_u"),
-    ("i64.atomic.", "a>l", "load load8_u load16_u load32_u"),
-    ("i32.atomic.", "ai>", "store store8 store16"),
-    ("i64.atomic.", "al>", "store store8 store16 store32"),
-    ("i32.atomic.rmw.", "ai>i", "add sub and or xor xchg"),
-    (
-        "i32.atomic.rmw8.",
-        "ai>i",
-        "add_u sub_u and_u or_u xor_u xchg_u",
-    ),
-    (
-        "i32.atomic.rmw16.",
-        "ai>i",
-        "add_u sub_u and_u or_u xor_u xchg_u",
-    ),
-    ("i64.atomic.rmw.", "al>l", "add sub and or xor xchg"),
-    (
-        "i64.atomic.rmw8.",
-        "al>l",
-        "add_u sub_u and_u or_u xor_u xchg_u",
-    ),
-    (
-        "i64.atomic.rmw16.",
-        "al>l",
-        "add_u sub_u and_u or_u xor_u xchg_u",
-    ),
-    (
-        "i64.atomic.rmw32.",
-        "al>l",
-        "add_u sub_u and_u or_u xor_u xchg_u",
-    ),
-    (
-        "i32.atomic.",
-        "aii>i",
-        "rmw.cmpxchg rmw8.cmpxchg_u rmw16.cmpxchg_u",
-    ),
-    (
-        "i64.atomic.",
-        "all>l",
-        "rmw.cmpxchg rmw8.cmpxchg_u rmw16.cmpxchg_u rmw32.cmpxchg_u",
-    ),
-    ("memory.atomic.", "ai>i", "notify"),
-];
-
 /// What a module's functions do besides.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Others {
     None,
     Atomic,
+    /// Those, and waits, on a shared memory.
+    Waiting,
+    Relaxed,
+    /// In loops, with addresses made of their counters.
+    Loops,
     Objects,
+    /// And little else: nothing in memory.
+    ObjectsAlone,
+    /// Objects, and what a pair of modules shares.
+    Shared,
+    /// That, and calls of the function that is imported.
+    Calling,
+}
+
+impl Others {
+    fn statements_max(self) -> u64 {
+        match self {
+            Others::Loops => 12,
+            _ => 90,
+        }
+    }
+
+    fn is_of_pair(self) -> bool {
+        matches!(self, Others::Shared | Others::Calling)
+    }
+
+    fn has_objects(self) -> bool {
+        matches!(
+            self,
+            Others::Objects | Others::ObjectsAlone | Others::Shared | Others::Calling
+        )
+    }
 }
 
 /// A module with two such functions.
@@ -267,37 +67,175 @@ pub fn generate(random: &mut Random) -> Vec<u8> {
     let wide = random.chance(4);
     let memory = if wide { "i64" } else { "" };
     let others = *random.pick(&[
+        Others::Loops,
+        Others::Loops,
+        Others::Loops,
+        Others::Loops,
         Others::None,
         Others::Atomic,
+        Others::Waiting,
+        Others::Relaxed,
         Others::Objects,
         Others::Objects,
     ]);
-    let mut text = format!("(module (memory (export \"memory\") {memory} {MEMORY_PAGES} 5)\n");
+    let shared = match others {
+        Others::Waiting => "shared",
+        _ => "",
+    };
+    let mut text =
+        format!("(module (memory (export \"memory\") {memory} {MEMORY_PAGES} 5 {shared})\n");
+    if others == Others::Waiting {
+        text += &sum(if wide { "i64" } else { "i32" });
+    }
     if others == Others::Objects {
-        text += objects::DEFINITIONS;
+        text += &objects::definitions(Part::Alone);
+    }
+    if others == Others::Loops {
+        text += &loops::data(wide, random);
     }
     for name in ["one", "two"] {
         function(&mut text, name, wide, others, random);
     }
+    finished(text)
+}
+
+/// Two modules with one such function each, of which the second imports the memory of the first, its function, what its functions throw,
+/// and a table and globals with references to objects, from a module called `a`.
+pub fn generate_pair(random: &mut Random) -> (Vec<u8>, Vec<u8>) {
+    let wide = random.chance(4);
+    let memory = if wide { "i64" } else { "" };
+    let limits = format!("{memory} {MEMORY_PAGES} 5");
+    let mut exporter = format!("(module (memory (export \"memory\") {limits})\n");
+    exporter += &objects::definitions(Part::Exporter);
+    function(&mut exporter, "one", wide, Others::Shared, random);
+    let mut importer = String::from("(module\n");
+    let ty = function_type(Others::Shared);
+    importer += &format!("(import \"a\" \"memory\" (memory {limits}))\n");
+    importer += &format!("(import \"a\" \"one\" (func $one {ty}))\n");
+    // Types come first, and are no matter of order between imports.
+    importer += &objects::definitions(Part::Importer);
+    importer += "(export \"memory\" (memory 0))\n";
+    function(&mut importer, "two", wide, Others::Calling, random);
+    (finished(exporter), finished(importer))
+}
+
+/// A module that works on objects and exceptions alone, and imports what such functions throw from a module called `a`: its function
+/// `many` calls the other so many times, each time with results of the time before.
+pub fn generate_repeating(random: &mut Random) -> Vec<u8> {
+    let mut text = String::from("(module\n");
+    text += &objects::definitions(Part::Importer);
+    function(&mut text, "two", false, Others::ObjectsAlone, random);
+    let (mut locals, mut gets, mut results) = (String::new(), String::new(), Vec::new());
+    for (letter, ty) in TYPES {
+        gets += &format!(" (local.get ${letter}0)");
+        for index in 0..LOCALS_PER_TYPE {
+            // The first of each type are parameters.
+            if index > 0 {
+                locals += &format!(" (local ${letter}{index} {ty})");
+            }
+            results.push(format!("${letter}{index}"));
+        }
+    }
+    for index in 0..LOCALS_PER_TYPE {
+        locals += &format!(" (local $r{index} eqref)");
+        results.push(format!("$r{index}"));
+    }
+    let parameters: String = TYPES
+        .iter()
+        .map(|(letter, ty)| format!(" (param ${letter}0 {ty})"))
+        .collect();
+    let ty = function_type(Others::ObjectsAlone);
+    let result = ty.split_once(") ").expect("parameters").1;
+    let sets: String = (results
+        .iter()
+        .rev()
+        .map(|local| format!(" local.set {local}")))
+    .collect();
+    let values: String = results
+        .iter()
+        .map(|local| format!(" local.get {local}"))
+        .collect();
+    text += &format!(
+        "(func (export \"many\"){parameters} (param $times i32) {result}{locals}
+            (loop $next
+                {gets} call $two {sets}
+                (br_if $next (local.tee $times (i32.sub (local.get $times) (i32.const 1)))))
+            {values})\n"
+    );
+    finished(text)
+}
+
+/// A module that has what those import, and a function `churn` that makes garbage.
+pub fn throwing() -> Vec<u8> {
+    let mut text = String::from("(module\n");
+    text += &objects::definitions(Part::Exporter);
+    text += "(func (export \"churn\") (param $times i32)
+        (loop $next
+            (table.set $things (i32.and (local.get $times) (i32.const 15))
+                (array.new_default $eqs (i32.and (local.get $times) (i32.const 1023))))
+            (br_if $next (local.tee $times (i32.sub (local.get $times) (i32.const 1))))))";
+    finished(text)
+}
+
+/// A function that gives a sum over all of memory, where that is not to be seen from outside.
+fn sum(index: &str) -> String {
+    format!(
+        "(func (export \"sum\") (result i64) (local $at {index}) (local $sum i64)
+            (local.set $at ({index}.mul (memory.size) ({index}.const 65536)))
+            (loop $next
+                (local.set $at ({index}.sub (local.get $at) ({index}.const 8)))
+                (local.set $sum (i64.add (i64.mul (local.get $sum) (i64.const 31)) (i64.load (local.get $at))))
+                (br_if $next ({index}.ne (local.get $at) ({index}.const 0))))
+            (local.get $sum))\n"
+    )
+}
+
+fn finished(mut text: String) -> Vec<u8> {
     text.push(')');
     wat::parse_str(&text).unwrap_or_else(|error| panic!("{error}\n{text}"))
 }
 
+/// The parameters and results of the functions.
+fn function_type(others: Others) -> String {
+    let parameters: String = TYPES.iter().map(|(_, ty)| format!(" {ty}")).collect();
+    let of_type = |ty: &str| format!(" {ty}").repeat(LOCALS_PER_TYPE as usize);
+    let results: String = TYPES.iter().map(|(_, ty)| of_type(ty)).collect();
+    let references = match others.has_objects() {
+        true => of_type("eqref"),
+        false => String::new(),
+    };
+    format!("(param{parameters}) (result{results}{references})")
+}
+
+/// A call of the exporter's function, whose results go into all locals.
+fn call_of_one(random: &mut Random) -> String {
+    let mut text: String = TYPES
+        .iter()
+        .map(|(letter, _)| format!("(local.get {}) ", local(*letter, random)))
+        .collect();
+    text += "call $one";
+    let letters = TYPES.iter().map(|(letter, _)| *letter).chain(['r']);
+    let locals: Vec<String> = letters
+        .flat_map(|letter| (0..LOCALS_PER_TYPE).map(move |index| format!("${letter}{index}")))
+        .collect();
+    for local in locals.iter().rev() {
+        text += &format!(" local.set {local}");
+    }
+    text + "\n"
+}
+
 fn function(text: &mut String, name: &str, wide: bool, others: Others, random: &mut Random) {
     // Half of the locals begin with constants, which the compiler folds.
-    write!(text, "(func (export \"{name}\") (param").expect("a string");
-    TYPES.iter().for_each(|(_, ty)| *text += &format!(" {ty}"));
-    *text += ") (result";
-    TYPES
-        .iter()
-        .for_each(|(_, ty)| *text += &format!(" {ty}").repeat(LOCALS_PER_TYPE as usize));
-    let references = match others {
-        Others::Objects => LOCALS_PER_TYPE,
-        _ => 0,
+    let ty = function_type(others);
+    writeln!(text, "(func ${name} (export \"{name}\") {ty}").expect("a string");
+    let references = match others.has_objects() {
+        true => LOCALS_PER_TYPE,
+        false => 0,
     };
-    *text += &" eqref".repeat(references as usize);
-    *text += ")";
     (0..references).for_each(|index| *text += &format!(" (local $r{index} eqref)"));
+    if others == Others::Loops {
+        *text += loops::LOCALS;
+    }
     for (letter, ty) in TYPES {
         for index in 0..LOCALS_PER_TYPE {
             *text += &format!(" (local ${letter}{index} {ty})");
@@ -310,11 +248,26 @@ fn function(text: &mut String, name: &str, wide: bool, others: Others, random: &
             *text += &format!("(local.set ${letter}1 ({}))\n", constant(*letter, random));
         }
     }
-    for _ in 0..1 + random.below(90) {
+    let place = Place {
+        wide,
+        counters: &[],
+    };
+    for _ in 0..1 + random.below(others.statements_max()) {
         match others {
-            Others::Objects if !random.chance(3) => *text += &(objects::operation(random) + "\n"),
-            Others::Atomic if random.chance(2) => operation(text, ATOMIC, wide, random),
-            _ => operation(text, OPERATORS, wide, random),
+            Others::Loops if random.chance(3) => loops::append(text, wide, random),
+            Others::Calling if random.chance(12) => *text += &call_of_one(random),
+            Others::Shared | Others::Calling if random.chance(5) => {
+                *text += &(objects::shared(random) + "\n");
+            }
+            Others::ObjectsAlone => *text += &(objects::operation(false, random) + "\n"),
+            _ if others.has_objects() && !random.chance(3) => {
+                *text += &(objects::operation(others.is_of_pair(), random) + "\n")
+            }
+            Others::Atomic if random.chance(2) => operation(text, ATOMIC, place, random),
+            Others::Waiting if random.chance(8) => operation(text, WAITING, place, random),
+            Others::Waiting if random.chance(2) => operation(text, ATOMIC, place, random),
+            Others::Relaxed if random.chance(2) => operation(text, RELAXED, place, random),
+            _ => operation(text, OPERATORS, place, random),
         }
     }
     for (letter, _) in TYPES {
@@ -345,9 +298,30 @@ fn local(letter: char, random: &mut Random) -> String {
     format!("${letter}{}", random.below(LOCALS_PER_TYPE))
 }
 
+/// Where an operation is: what addresses are made of.
+#[derive(Clone, Copy)]
+struct Place<'a> {
+    /// Whether they are of 64 bits.
+    wide: bool,
+    /// Counters of the loops around it.
+    counters: &'a [String],
+}
+
 /// One operator on locals, or on constants, its results put into locals.
-fn operation(text: &mut String, operators: &[(&str, &str, &str)], wide: bool, random: &mut Random) {
-    let (prefix, signature, names) = *random.pick(operators);
+fn operation(
+    text: &mut String,
+    operators: &[(&str, &str, &str)],
+    place: Place<'_>,
+    random: &mut Random,
+) {
+    let (prefix, signature, names) = loop {
+        let operator = *random.pick(operators);
+        // What may trap would end nearly every loop.
+        let may_trap = operator.2.starts_with("div_s") || operator.2.contains("trunc_f");
+        if place.counters.is_empty() || !may_trap || random.chance(50) {
+            break operator;
+        }
+    };
     let names: Vec<&str> = names.split(' ').collect();
     let (name, lanes) = match *random.pick(&names) {
         name if name.contains('#') => {
@@ -359,7 +333,9 @@ fn operation(text: &mut String, operators: &[(&str, &str, &str)], wide: bool, ra
     let (operands, results) = signature.split_once('>').expect("a signature");
     for operand in operands.chars() {
         match operand {
-            'a' => address(text, prefix.contains("atomic"), wide, random),
+            'a' if !place.counters.is_empty() => *text += &loops::address(place, random),
+            'a' => address(text, prefix.contains("atomic"), place.wide, random),
+            't' => *text += &format!("(i64.const {}) ", random.pick(&[0, 0, 1, 5000])),
             letter if random.chance(8) => *text += &format!("({}) ", constant(letter, random)),
             letter => *text += &format!("(local.get {}) ", local(letter, random)),
         }

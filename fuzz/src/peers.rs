@@ -28,8 +28,8 @@ const STACK_BYTES: usize = 1 << 20;
 pub mod of_wasmtime {
     use super::*;
     use wasmtime::{
-        AnyRef, Collector, Config, Engine, Error, Extern, ExternRef, Instance, Module, Ref, Store,
-        StoreLimits, StoreLimitsBuilder, ThrownException, Trap, Val, ValType,
+        AnyRef, Collector, Config, Engine, Error, Extern, ExternRef, Instance, Linker, Module, Ref,
+        Store, StoreLimits, StoreLimitsBuilder, ThrownException, Trap, Val, ValType,
     };
 
     /// Signals are left to Dormouse: Wasmtime checks what it would have trapped by them.
@@ -54,31 +54,31 @@ pub mod of_wasmtime {
             .wasm_exceptions(true)
             .wasm_relaxed_simd(true)
             .wasm_threads(true)
+            .shared_memory(true)
             .wasm_extended_const(true);
         Engine::new(&config).expect("a configuration of this machine")
     });
 
-    struct Guest {
+    /// Instances in a store, each of which may import what those before it export, by the name they were given.
+    pub struct Guests {
         store: Store<StoreLimits>,
-        instance: Instance,
+        linker: Linker<StoreLimits>,
+        instances: Vec<Instance>,
+    }
+
+    /// What became of a module: an instance, how its instantiation ended otherwise, or why it is not taken.
+    pub enum Added {
+        Instance,
+        Ended(End),
+        Refused(String),
     }
 
     pub fn start(wasm: &[u8]) -> Started {
-        let module = match Module::new(&ENGINE, wasm) {
-            Ok(module) => module,
-            Err(error) => return Started::Refused(format!("{error:?}")),
-        };
-        let limits = StoreLimitsBuilder::new()
-            .memory_size(MEMORY_BYTES_MAX as usize)
-            .table_elements(TABLE_ELEMENTS_MAX as usize)
-            .memories(100)
-            .tables(100)
-            .build();
-        let mut store = Store::new(&ENGINE, limits);
-        store.limiter(|limits| limits);
-        match Instance::new(&mut store, &module, &[]) {
-            Ok(instance) => Started::Instance(Box::new(Guest { store, instance })),
-            Err(error) => Started::Ended(end(&error)),
+        let mut guests = Guests::default();
+        match guests.add("", wasm) {
+            Added::Instance => Started::Instance(Box::new(guests)),
+            Added::Ended(end) => Started::Ended(end),
+            Added::Refused(error) => Started::Refused(error),
         }
     }
 
@@ -89,7 +89,106 @@ pub mod of_wasmtime {
         }
     }
 
-    impl Guest {
+    impl Default for Guests {
+        fn default() -> Guests {
+            let limits = StoreLimitsBuilder::new()
+                .memory_size(MEMORY_BYTES_MAX as usize)
+                .table_elements(TABLE_ELEMENTS_MAX as usize)
+                .instances(100)
+                .memories(100)
+                .tables(100)
+                .build();
+            let mut store = Store::new(&ENGINE, limits);
+            store.limiter(|limits| limits);
+            Guests {
+                store,
+                linker: Linker::new(&ENGINE),
+                instances: Vec::new(),
+            }
+        }
+    }
+
+    impl Guests {
+        /// Makes an instance, whose exports others can import by this name from now on.
+        pub fn add(&mut self, name: &str, wasm: &[u8]) -> Added {
+            let module = match Module::new(&ENGINE, wasm) {
+                Ok(module) => module,
+                Err(error) => return Added::Refused(format!("{error:?}")),
+            };
+            let instance = match self.linker.instantiate(&mut self.store, &module) {
+                Ok(instance) => instance,
+                Err(error) => return Added::Ended(self.ended(&error)),
+            };
+            self.linker
+                .instance(&mut self.store, name, instance)
+                .expect("a name of its own");
+            self.instances.push(instance);
+            Added::Instance
+        }
+
+        /// As [`Peer::call`], in one of the instances.
+        pub fn call_in(
+            &mut self,
+            instance: usize,
+            export: &str,
+            arguments: &[Value],
+            results: usize,
+        ) -> End {
+            let function = self.instances[instance]
+                .get_func(&mut self.store, export)
+                .expect("the exports are the module's");
+            let ty = function.ty(&self.store);
+            let arguments: Vec<Val> = arguments
+                .iter()
+                .zip(ty.params())
+                .map(|(value, ty)| self.argument(*value, &ty))
+                .collect();
+            let mut returned = vec![Val::I32(0); results];
+            match function.call(&mut self.store, &arguments, &mut returned) {
+                Ok(()) => End::Returned(
+                    returned
+                        .into_iter()
+                        .map(|value| self.value(value))
+                        .collect(),
+                ),
+                Err(error) => self.ended(&error),
+            }
+        }
+
+        /// As [`Peer::observe`], of one of the instances.
+        pub fn observe_in(&mut self, instance: usize, exports: &[String]) -> State {
+            let instance = self.instances[instance];
+            let mut seen = State::default();
+            for name in exports {
+                match instance.get_export(&mut self.store, name) {
+                    Some(Extern::Memory(memory)) => {
+                        let bytes = memory.data(&self.store);
+                        seen.memories
+                            .push(MemoryState::new(bytes.len() as u64, bytes));
+                    }
+                    Some(Extern::Global(global)) => {
+                        let value = global.get(&mut self.store);
+                        let value = self.value(value);
+                        seen.globals.push(value);
+                    }
+                    Some(Extern::Table(table)) => {
+                        let entries = (0..table.size(&self.store))
+                            .map(|index| match table.get(&mut self.store, index) {
+                                Some(Ref::Func(function)) => Value::Reference(function.is_some()),
+                                Some(Ref::Extern(reference)) => self.external(reference),
+                                Some(Ref::Any(reference)) => self.internal(reference),
+                                Some(reference) => Value::Reference(!reference.is_null()),
+                                None => Value::Reference(false),
+                            })
+                            .collect();
+                        seen.tables.push(entries);
+                    }
+                    _ => {}
+                }
+            }
+            seen
+        }
+
         fn argument(&mut self, value: Value, ty: &ValType) -> Val {
             match value {
                 Value::I32(value) => Val::I32(value as i32),
@@ -158,64 +257,17 @@ pub mod of_wasmtime {
         }
     }
 
-    impl Peer for Guest {
+    impl Peer for Guests {
         fn name(&self) -> &'static str {
             "Wasmtime"
         }
 
         fn call(&mut self, export: &str, arguments: &[Value], results: usize) -> End {
-            let function = self
-                .instance
-                .get_func(&mut self.store, export)
-                .expect("the exports are the module's");
-            let ty = function.ty(&self.store);
-            let arguments: Vec<Val> = arguments
-                .iter()
-                .zip(ty.params())
-                .map(|(value, ty)| self.argument(*value, &ty))
-                .collect();
-            let mut returned = vec![Val::I32(0); results];
-            match function.call(&mut self.store, &arguments, &mut returned) {
-                Ok(()) => End::Returned(
-                    returned
-                        .into_iter()
-                        .map(|value| self.value(value))
-                        .collect(),
-                ),
-                Err(error) => self.ended(&error),
-            }
+            self.call_in(0, export, arguments, results)
         }
 
         fn observe(&mut self, exports: &[String]) -> State {
-            let mut seen = State::default();
-            for name in exports {
-                match self.instance.get_export(&mut self.store, name) {
-                    Some(Extern::Memory(memory)) => {
-                        let bytes = memory.data(&self.store);
-                        seen.memories
-                            .push(MemoryState::new(bytes.len() as u64, bytes));
-                    }
-                    Some(Extern::Global(global)) => {
-                        let value = global.get(&mut self.store);
-                        let value = self.value(value);
-                        seen.globals.push(value);
-                    }
-                    Some(Extern::Table(table)) => {
-                        let entries = (0..table.size(&self.store))
-                            .map(|index| match table.get(&mut self.store, index) {
-                                Some(Ref::Func(function)) => Value::Reference(function.is_some()),
-                                Some(Ref::Extern(reference)) => self.external(reference),
-                                Some(Ref::Any(reference)) => self.internal(reference),
-                                Some(reference) => Value::Reference(!reference.is_null()),
-                                None => Value::Reference(false),
-                            })
-                            .collect();
-                        seen.tables.push(entries);
-                    }
-                    _ => {}
-                }
-            }
-            seen
+            self.observe_in(0, exports)
         }
     }
 }
@@ -236,6 +288,8 @@ pub mod of_wasmi {
             .wasm_wide_arithmetic(true)
             .wasm_custom_page_sizes(true)
             .wasm_extended_const(true)
+            // Where results depend on the processor, it takes others than compiled code does.
+            .wasm_relaxed_simd(false)
             .set_max_recursion_depth(1 << 20)
             .set_max_stack_height(16 << 20);
         Engine::new(&config)

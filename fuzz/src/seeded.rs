@@ -110,7 +110,11 @@ macro_rules! targets {
 targets! {
     differential: 200, 4000;
     restore: 150, 3000;
+    layers: 150, 400;
+    linked: 300, 6000;
     preempt: 80, 3000;
+    turns: 100, 300;
+    waiting: 400, 400;
     loaders: 1500, 200;
     loops: 200, 200;
     http: 1500, 300;

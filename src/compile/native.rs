@@ -304,7 +304,7 @@ impl<'a> Worker<'a> {
         self.context.verify_if(self.isa)?;
         self.context.optimize(self.isa, control)?;
         refine(&mut self.context);
-        self.context.verify(self.isa)?;
+        self.context.verify_if(self.isa)?;
         let code = self.isa.compile_function(
             &self.context.func,
             &self.context.domtree,

@@ -133,6 +133,22 @@ pub fn will_need(file: &File, range: &std::ops::Range<u64>) {
     unsafe { libc::posix_fadvise(file.as_raw_fd(), start, bytes, libc::POSIX_FADV_WILLNEED) };
 }
 
+/// The next part of a file, from an offset on, that is no hole, as far as the file system knows; `None` when only a hole is left.
+pub fn next_data(file: &File, from: u64) -> io::Result<Option<std::ops::Range<u64>>> {
+    let seek = |from: u64, to: libc::c_int| {
+        // SAFETY: looks at an open file, and moves its offset, which nobody here reads by.
+        match unsafe { libc::lseek(file.as_raw_fd(), from as libc::off_t, to) } {
+            -1 => Err(io::Error::last_os_error()),
+            found => Ok(found as u64),
+        }
+    };
+    match seek(from, libc::SEEK_DATA) {
+        Ok(start) => Ok(Some(start..seek(start, libc::SEEK_HOLE)?)),
+        Err(error) if error.raw_os_error() == Some(libc::ENXIO) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
 impl Drop for Reservation {
     fn drop(&mut self) {
         // SAFETY: the range was mapped by `new` or `of_file` and belongs to this value; whoever lends out parts keeps
@@ -223,6 +239,10 @@ pub fn populate_writable(base: *mut u8, runs: &[(u32, u32)]) {
         };
     }
     if let [(first, end)] = runs {
+        if end - first == 1 {
+            // It costs no more when it is written.
+            return;
+        }
         // SAFETY: populating changes the contents of no page; a range that is not mapped is refused.
         unsafe {
             libc::madvise(

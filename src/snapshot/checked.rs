@@ -7,7 +7,6 @@
 use super::image::{Description, ImageError};
 use super::working_set::{self, Prefetch, WorkingSet};
 use crate::layout::{HEADER_BYTES, PAGE_BYTES};
-use crate::sandbox::os;
 use crate::sandbox::{Contents, Part};
 use std::fs::File;
 
@@ -22,14 +21,10 @@ pub struct CheckedImage {
 impl CheckedImage {
     /// Reads and verifies all of an image file, and of the base it was captured over, if it was over one.
     pub fn check(file: File, base: Option<File>) -> Result<CheckedImage, ImageError> {
-        let verify = |file: &File| {
-            os::will_need(file, &(0..file.metadata()?.len()));
-            Description::verify(file)
-        };
-        let description = verify(&file)?.description;
+        let description = Description::verify(&file)?.description;
         let base = base.filter(|_| description.layer.is_some());
         if let Some(base) = &base {
-            verify(base)?;
+            Description::verify(base)?;
         }
         Ok(CheckedImage {
             contents: description.contents(file, base)?,

@@ -30,6 +30,7 @@ use super::layer::{Layer, RUNS_MAX};
 use super::working_set::WorkingSet;
 use crate::compile::info::ModuleInfo;
 use crate::layout::{HEADER_BYTES, PAGE_BYTES};
+use crate::sandbox::os;
 use crate::sandbox::{Contents, IMAGE_MAPPINGS, Linked, Origin, Part, accessible_parts};
 use std::cell::RefCell;
 use std::fmt;
@@ -278,15 +279,25 @@ impl Description {
         let file_bytes = description.file_bytes();
         let mut hasher = description.hasher();
         let mut buffer = vec![0; READ_BYTES];
+        let page_bytes = PAGE_BYTES as u64;
         let mut at = HEADER_BYTES as u64;
-        while at < file_bytes {
-            let bytes = &mut buffer[..(file_bytes - at).min(READ_BYTES as u64) as usize];
-            read(file, bytes, at)?;
-            let first = (at as usize - HEADER_BYTES) / PAGE_BYTES;
-            for (number, page) in pages_not_zero(&[bytes]) {
-                add_page(&mut hasher, first + number, page);
+        // Holes are passed over: pages of zeros do not count, and once read they would be kept in memory, and mapped along with what
+        // calls touch.
+        while at < file_bytes
+            && let Some(data) = os::next_data(file, at)?
+        {
+            at = at.max(data.start / page_bytes * page_bytes);
+            let end = data.end.next_multiple_of(page_bytes).min(file_bytes);
+            os::will_need(file, &(at..end));
+            while at < end {
+                let bytes = &mut buffer[..(end - at).min(READ_BYTES as u64) as usize];
+                read(file, bytes, at)?;
+                let first = (at as usize - HEADER_BYTES) / PAGE_BYTES;
+                for (number, page) in pages_not_zero(&[bytes]) {
+                    add_page(&mut hasher, first + number, page);
+                }
+                at += bytes.len() as u64;
             }
-            at += bytes.len() as u64;
         }
         let checksum = *hasher.finalize().as_bytes();
         if page != description.first_page(&checksum) {

@@ -125,11 +125,13 @@ impl Instance {
             self.settled = Some(settled);
             return Ok(report);
         }
-        let scanned = page_map.is_some_and(|map| put_back.scan(map).is_some());
-        let (report, runs) = (put_back.report, put_back.kept);
         // A first call faults page by page, and a read fault maps much of the file along, which every later scan has to walk. So
         // everything is dropped once, and what calls write is made private again.
-        if std::mem::take(&mut self.unprepared) || !scanned {
+        let unprepared = std::mem::take(&mut self.unprepared);
+        put_back.finds_only = unprepared;
+        let scanned = page_map.is_some_and(|map| put_back.scan(map).is_some());
+        let (report, runs) = (put_back.report, put_back.kept);
+        if unprepared || !scanned {
             drop_all(origin, start)?;
             os::populate_writable(start as *mut u8, &origin.written.borrow());
             self.held_bytes = held_bytes(&origin.written.borrow());
@@ -259,6 +261,8 @@ struct PutBack<'a> {
     start: usize,
     /// The most pages that stay private.
     keep: usize,
+    /// Pages are found and counted, and left as they are: all are dropped afterwards.
+    finds_only: bool,
     report: ResetReport,
     /// The runs of pages that stayed private, as page numbers from the slot's start.
     kept: Vec<(u32, u32)>,
@@ -270,6 +274,7 @@ impl<'a> PutBack<'a> {
             origin,
             start,
             keep,
+            finds_only: false,
             report: ResetReport::default(),
             kept: Vec::new(),
         }
@@ -319,6 +324,11 @@ impl<'a> PutBack<'a> {
     fn run(&mut self, first: usize, pages: usize) -> Result<usize, ResetError> {
         let offset = first * PAGE_BYTES;
         let kept = pages.min(self.keep - self.report.pages_kept);
+        if self.finds_only {
+            self.report.pages_kept += kept;
+            self.report.pages_dropped += pages - kept;
+            return Ok(kept);
+        }
         let kept_bytes = kept * PAGE_BYTES;
         // A run was found by a scan of one part and lies in it.
         let part = self.origin.parts.iter().find(|part| offset < part.end());

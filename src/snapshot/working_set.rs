@@ -27,14 +27,17 @@ type Run = (u32, u32);
 /// How many calls' records make the set.
 const RECORDS_MAX: usize = 4;
 
-/// The most pages that a restore makes private ahead.
-const AHEAD_PAGES_MAX: u32 = 16 << 10;
+/// The most pages that a restore makes private ahead. The thread does nothing else meanwhile, some three milliseconds; beyond, a guest takes its
+/// faults in its own time slices, each half as dear again.
+const AHEAD_PAGES_MAX: u32 = 2 << 10;
 
-/// Pages that nobody asked for and that are read all the same when that saves a request to the disk.
-const GAP_BYTES_MAX: u64 = 32 << 10;
+/// Pages that nobody asked for and that are read all the same when that saves a request to the disk: as many as a disk reads in the time
+/// that a request takes besides.
+const GAP_BYTES_MAX: u64 = 16 << 10;
 
-/// What is read at a time while a prefetch waits for the disk.
-const READ_BYTES: usize = 256 << 10;
+/// A prefetch waits for the disk by looking at one page in so many bytes: the kernel makes requests of no less where it can, and copying
+/// all would take as long again as the faults that are saved.
+const WAIT_STEP_BYTES: u64 = 64 << 10;
 
 /// Runs asked of a scan at a time.
 const RUNS_PER_SCAN: usize = 64;
@@ -223,40 +226,44 @@ pub(super) fn decode(note: &[u8], image: &File, base: Option<&File>) -> Option<W
 /// Parts of image files to be read from disk, by whichever thread has the time.
 #[derive(Debug)]
 pub struct Prefetch {
-    ranges: Vec<(File, Range<u64>)>,
+    /// Each file once: a descriptor for each of thousands of ranges would be more than a process may have, and where there are threads the
+    /// kernel takes milliseconds to make room for them.
+    files: Vec<(File, Vec<Range<u64>>)>,
 }
 
 impl Prefetch {
     /// Of these ranges of the contents. For an image over a base, what lies beneath its own pages is read along.
     pub(super) fn new(contents: &Contents, ranges: &[Range<u64>]) -> io::Result<Prefetch> {
-        let ranges = contents
-            .file_ranges(ranges)
-            .map(|(file, range)| Ok((file.try_clone()?, range)))
-            .collect::<io::Result<_>>()?;
-        Ok(Prefetch { ranges })
+        let files = [Some(contents.file()), contents.base()].into_iter();
+        let files = files.flatten().map(|of| {
+            let ranges = contents.file_ranges(ranges);
+            let ranges = ranges.filter(|(file, _)| std::ptr::eq(*file, of));
+            Ok((of.try_clone()?, ranges.map(|(_, range)| range).collect()))
+        });
+        Ok(Prefetch {
+            files: files.collect::<io::Result<_>>()?,
+        })
+    }
+
+    fn ranges(&self) -> impl Iterator<Item = (&File, &Range<u64>)> {
+        let each = self.files.iter();
+        each.flat_map(|(file, ranges)| ranges.iter().map(move |range| (file, range)))
     }
 
     /// Has the disk read all of it, and returns when it is in the page cache. How many bytes it was.
     pub fn run(&self) -> io::Result<u64> {
-        for (file, range) in &self.ranges {
+        for (file, range) in self.ranges() {
             crate::sandbox::os::will_need(file, range);
         }
-        let mut buffer = vec![0; READ_BYTES];
-        for (file, range) in &self.ranges {
-            let mut at = range.start;
-            while at < range.end {
-                let wanted = (range.end - at).min(READ_BYTES as u64) as usize;
-                match file.read_at(&mut buffer[..wanted], at)? {
-                    0 => break,
-                    read => at += read as u64,
-                }
+        for (file, range) in self.ranges() {
+            let steps = range.clone().step_by(WAIT_STEP_BYTES as usize);
+            let last = range.end.saturating_sub(1);
+            for at in steps.skip(1).chain(std::iter::once(last)) {
+                file.read_at(&mut [0], at)?;
             }
         }
-        Ok(self
-            .ranges
-            .iter()
-            .map(|(_, range)| range.end - range.start)
-            .sum())
+        let bytes = self.ranges().map(|(_, range)| range.end - range.start);
+        Ok(bytes.sum())
     }
 }
 
@@ -419,14 +426,15 @@ mod tests {
                 file_bytes: 10 * page,
             },
         ];
-        // The second run lies beyond what the file has, the third is half of the second part.
+        // The second run lies beyond what the file has, the third is half of the second part. Between the first page and the first run is a
+        // small gap, between the others are larger ones.
         let set = set(&[(&[(2, 4), (60, 70), (1005, 1010)], &[(45, 52)])]);
         let pages: Vec<_> = set
             .file_ranges(&parts)
             .into_iter()
             .map(|range| (range.start / page as u64, range.end / page as u64))
             .collect();
-        assert_eq!(pages, [(0, 4), (45, 60)]);
+        assert_eq!(pages, [(0, 4), (45, 50), (55, 60)]);
     }
 
     #[test]

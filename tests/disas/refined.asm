@@ -57,6 +57,19 @@ function 2:
   movq %rsp, %rbp
 block0:
   movl %esi, %r8d
+  movzbq (%rdi, %r8), %rdi
+  cmpb %dl, %dil
+  sete %r8b
+  movzbl %r8b, %eax
+  movq %rbp, %rsp
+  popq %rbp
+  retq
+
+function 3:
+  pushq %rbp
+  movq %rsp, %rbp
+block0:
+  movl %esi, %r8d
   movups (%rdi, %r8), %xmm0
   movl %edx, %r8d
   movdqu (%rdi, %r8), %xmm7
@@ -65,7 +78,7 @@ block0:
   popq %rbp
   retq
 
-function 3:
+function 4:
   pushq %rbp
   movq %rsp, %rbp
 block0:

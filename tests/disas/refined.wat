@@ -23,6 +23,10 @@
       (br_if $next (local.tee $at (i32.load (local.get $at)))))
     (local.get $sum))
 
+  ;; A byte beside the lowest byte of a number.
+  (func (export "byte") (param $at i32) (param $number i32) (result i32)
+    (i32.eq (i32.load8_u (local.get $at)) (i32.and (local.get $number) (i32.const 255))))
+
   ;; A vector that is multiplied as it is loaded.
   (func (export "product") (param $a i32) (param $b i32) (result v128)
     (f32x4.mul (v128.load (local.get $a)) (v128.load (local.get $b))))

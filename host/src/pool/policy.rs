@@ -20,9 +20,9 @@ use std::time::Duration;
 /// How a run ended, as far as the pool goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Run {
-    /// How long it occupied an instance.
-    pub run_ns: u64,
-    /// What the instance holds after its reset; nothing of one that is not kept.
+    /// How long it occupied an instance; nothing of a request that got none.
+    pub run_ns: Option<u64>,
+    /// What the instance holds after its reset; nothing of one that was not reset.
     pub held_bytes: Option<u64>,
 }
 

@@ -97,6 +97,49 @@ fn predicted_has_one_ready_beside_those_that_run() {
 }
 
 #[test]
+fn a_refused_request_says_nothing_of_how_long_runs_take() {
+    let mut pool: Pool<u32> = Pool::new(
+        Limits {
+            budget_bytes: u64::MAX,
+            instances_max: usize::MAX,
+        },
+        Chosen::new(&PolicyOptions::default()),
+    );
+    let id = pool.register();
+    // Ten requests a second, each of a second, beside as many that get no instance: ten run at a time.
+    let mut given_up = Vec::new();
+    for tenth in 0..600 {
+        let now_ns = tenth * SECOND / 10;
+        for _ in 0..2 {
+            pool.request(id, now_ns);
+        }
+        pool.discard(id, None, now_ns);
+        if tenth >= 10 {
+            let finished = Finished {
+                instance: 0,
+                held_bytes: 4096,
+                run_ns: SECOND,
+            };
+            pool.release(id, finished, &mut given_up, now_ns);
+        }
+    }
+    let target = pool.target(id, 60 * SECOND);
+    assert!(target >= 15, "{target}");
+}
+
+#[test]
+fn an_instance_that_no_pool_could_keep_is_known_before_its_reset() {
+    let mut bench = Bench::new(4096, Chosen::new(&PolicyOptions::default()));
+    let old = bench.pool.register();
+    assert!(!bench.pool.refuses(old));
+    let new = bench.pool.replace(old, &mut bench.given_up, 0);
+    assert!(bench.pool.refuses(old) && !bench.pool.refuses(new));
+    let mut none = Bench::new(0, Chosen::new(&PolicyOptions::default()));
+    let id = none.pool.register();
+    assert!(none.pool.refuses(id));
+}
+
+#[test]
 fn predicted_lets_go_of_the_last_instance_after_a_day_without_a_call() {
     let mut bench = Bench::new(u64::MAX, Chosen::new(&PolicyOptions::default()));
     let id = bench.pool.register();

@@ -184,10 +184,13 @@ impl Policy for Predictive {
     }
 
     fn on_finish(&mut self, function: u32, run: Run, now_ns: u64) {
-        let window_ns = self.options.window_ns;
-        self.functions[function as usize]
-            .predictor
-            .finished(run.run_ns, window_ns, now_ns);
+        if let Some(run_ns) = run.run_ns {
+            self.functions[function as usize].predictor.finished(
+                run_ns,
+                self.options.window_ns,
+                now_ns,
+            );
+        }
         self.recency.refresh(function);
     }
 

@@ -138,11 +138,13 @@ impl Model {
             held_bytes,
             run_ns: self.now_ns - since_ns,
         };
+        let refused = self.pool.refuses(id);
         match self
             .pool
             .release(id, finished, &mut self.given_up, self.now_ns)
         {
             Release::Keep => {
+                assert!(!refused, "what is refused was kept");
                 assert!(valid, "an instance of an old version was kept");
                 self.records[instance as usize] = Record {
                     id,

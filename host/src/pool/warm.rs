@@ -220,7 +220,7 @@ impl<I, P: Policy> Pool<I, P> {
             run_ns,
         } = finished;
         let run = Run {
-            run_ns,
+            run_ns: Some(run_ns),
             held_bytes: Some(held_bytes),
         };
         if !self.end_run(id, run, now_ns) {
@@ -239,8 +239,16 @@ impl<I, P: Policy> Pool<I, P> {
         )
     }
 
-    /// A request ends without an instance to keep: it was refused one, or the instance cannot be reset.
-    pub fn discard(&mut self, id: FunctionId, run_ns: u64, now_ns: u64) {
+    /// Whether an instance that comes back would be given up, however little it holds and whatever the policy says.
+    ///
+    /// It need not be reset then, and goes by [`Pool::discard`].
+    pub fn refuses(&self, id: FunctionId) -> bool {
+        self.get(id).is_none() || self.limits.budget_bytes == 0 || self.limits.instances_max == 0
+    }
+
+    /// A request ends without an instance to keep: it was refused one, or its instance, which it had for so long, is not to be kept or
+    /// cannot be reset.
+    pub fn discard(&mut self, id: FunctionId, run_ns: Option<u64>, now_ns: u64) {
         let run = Run {
             run_ns,
             held_bytes: None,

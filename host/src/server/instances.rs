@@ -81,7 +81,7 @@ impl Server {
                 (Ok((instance, entry)), start)
             }
             Err(error) => {
-                self.pool.discard(pool_id, 0, self.now_ns);
+                self.pool.discard(pool_id, None, self.now_ns);
                 (Err((error, context)), start)
             }
         }
@@ -129,6 +129,12 @@ impl Server {
             if instance.is_recording() {
                 self.record_pages(pool_id, &mut instance);
             }
+            // To be reset only to be dropped would be in vain.
+            if self.pool.refuses(pool_id) {
+                self.pool.discard(pool_id, Some(run_ns), self.now_ns);
+                self.given_up.push(instance);
+                continue;
+            }
             match instance.reset(Box::new(())) {
                 Ok(_) => {
                     let held_bytes = instance.held_bytes();
@@ -144,7 +150,7 @@ impl Server {
                     let message =
                         format!("an instance is dropped, for it cannot be reset: {error}");
                     self.log.server(Level::Error, &message);
-                    self.pool.discard(pool_id, run_ns, self.now_ns);
+                    self.pool.discard(pool_id, Some(run_ns), self.now_ns);
                 }
             }
         }
@@ -153,20 +159,27 @@ impl Server {
     /// Drops what was given up, trims the pool, and prepares instances that are likely to be needed: a little at a time.
     /// Notes whether there may be more to do.
     pub(super) fn keep_house(&mut self) {
-        self.housework = false;
-        for _ in 0..CHORES_MAX {
-            if self.given_up.pop().is_some() || self.pool.trim(self.now_ns).is_some() {
-                self.housework = true;
-            } else {
-                break;
-            }
+        let mut dropped = 0;
+        while dropped < CHORES_MAX
+            && let Some(mut instance) = self.drop_next()
+        {
+            // Its slot may keep the mapping for the next restore, which is not to wait until the pages are gone. What is not trimmed is
+            // dropped all the same.
+            let _ = instance.trim();
+            dropped += 1;
         }
-        for _ in 0..CHORES_MAX {
-            if !self.run_queue.is_empty() || !self.prepare_one() {
-                break;
-            }
-            self.housework = true;
+        let mut prepared = 0;
+        while prepared < CHORES_MAX && self.run_queue.is_empty() && self.prepare_one() {
+            prepared += 1;
         }
+        // What was prepared may have displaced others.
+        self.housework =
+            dropped == CHORES_MAX || prepared == CHORES_MAX || !self.given_up.is_empty();
+    }
+
+    /// An instance that is to be dropped.
+    fn drop_next(&mut self) -> Option<Instance> {
+        self.given_up.pop().or_else(|| self.pool.trim(self.now_ns))
     }
 
     /// Restores an instance ahead of need. Whether there was one to restore.

@@ -37,12 +37,15 @@ struct Place {
 pub(super) fn simplify_addresses(context: &mut Context) {
     let blocks: Vec<Block> = context.func.layout.blocks().collect();
     let mut ranges = Ranges::new();
+    // A loop may have as many ways back as blocks.
+    let mut befores = HashMap::new();
     let mut bases: HashMap<Loop, HashMap<(Value, Vec<Value>), Value>> = HashMap::new();
     for block in blocks {
         let Some(inner) = context.loop_analysis.innermost_loop(block) else {
             continue;
         };
-        let Some(before) = block_before(context, inner) else {
+        let before = befores.entry(inner);
+        let Some(before) = *before.or_insert_with(|| block_before(context, inner)) else {
             continue;
         };
         let place = Place { inner, before };
@@ -84,7 +87,7 @@ fn simplify(
         parts: Vec::new(),
         constant: 0,
     };
-    take_apart(context, ranges, index, &mut sum);
+    take_apart(context, ranges, index, PARTS_MAX, &mut sum);
     if sum.parts == [index] || sum.parts.len() > PARTS_MAX {
         return;
     }
@@ -167,8 +170,8 @@ fn base_and_index(context: &Context, address: Value) -> Option<(Value, Value)> {
     }
 }
 
-/// Adds a number of 32 bits to a sum, in parts as far as it is known not to wrap.
-fn take_apart(context: &Context, ranges: &mut Ranges, value: Value, sum: &mut Sum) {
+/// Adds a number of 32 bits to a sum, in parts as far as it is known not to wrap, and so many levels deep.
+fn take_apart(context: &Context, ranges: &mut Ranges, value: Value, depth: usize, sum: &mut Sum) {
     let dfg = &context.func.dfg;
     if let Some(number) = constant(&context.func, value) {
         sum.constant += number & 0xffff_ffff;
@@ -179,17 +182,17 @@ fn take_apart(context: &Context, ranges: &mut Ranges, value: Value, sum: &mut Su
             opcode: Opcode::Iadd,
             args: [a, b],
         } = dfg.insts[inst]
-        && sum.parts.len() < PARTS_MAX
+        && depth > 0
     {
         let left = ranges.of(context, a);
         if let Some(number) = constant(&context.func, b) {
             if let Some((_, amount)) = left.plus_constant(number) {
                 sum.constant += amount;
-                return take_apart(context, ranges, a, sum);
+                return take_apart(context, ranges, a, depth - 1, sum);
             }
         } else if left.plus(ranges.of(context, b)).is_some() {
-            take_apart(context, ranges, a, sum);
-            return take_apart(context, ranges, b, sum);
+            take_apart(context, ranges, a, depth - 1, sum);
+            return take_apart(context, ranges, b, depth - 1, sum);
         }
     }
     sum.parts.push(value);

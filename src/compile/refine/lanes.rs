@@ -23,6 +23,9 @@ const BYTES: u32 = 16;
 /// How the lanes of one type lie over those of another.
 const LITTLE: MemFlagsData = MemFlagsData::new().with_endianness(Endianness::Little);
 
+/// How many vectors of a function are split at most: what is known of it is found anew after each.
+const SPLITS_MAX: usize = 16;
+
 /// How many instructions may make the next vector.
 const STEPS_MAX: usize = 16;
 
@@ -35,24 +38,34 @@ pub(super) fn carry_lanes(context: &mut Context) {
             .filter(|parameter| function.dfg.value_type(*parameter).bits() == 8 * BYTES)
             .collect()
     };
-    let headers: Vec<Block> = function
-        .layout
-        .blocks()
-        .filter(|block| Some(*block) != function.layout.entry_block())
-        .filter(|block| !vectors(function, *block).is_empty())
-        .filter(|block| loops.is_loop_header(*block).is_some())
+    let headers: Vec<Block> = loops
+        .loops()
+        .map(|found| loops.loop_header(found))
         .collect();
-    for header in headers {
-        for vector in vectors(function, header) {
-            let edges = into_block(function, cfg, header);
-            let users = users(function);
-            let mut lanes = lane_types(function, &users, vector).into_iter();
-            let carried = lanes.find_map(|lane| {
-                Carried::find(function, domtree, loops, &users, &edges, vector, lane)
-            });
-            if let Some(carried) = carried {
-                carried.split(function, &edges);
-            }
+    let candidates: Vec<Value> = headers
+        .into_iter()
+        .flat_map(|header| vectors(function, header))
+        .collect();
+    if candidates.is_empty() {
+        return;
+    }
+    let mut known = users(function);
+    let mut room = SPLITS_MAX;
+    for vector in candidates {
+        let ValueDef::Param(header, _) = function.dfg.value_def(vector) else {
+            unreachable!("a parameter");
+        };
+        let edges = into_block(function, cfg, header);
+        let mut lanes = lane_types(function, &known, vector).into_iter();
+        let carried = lanes
+            .find_map(|lane| Carried::find(function, domtree, loops, &known, &edges, vector, lane));
+        if let Some(carried) = carried {
+            carried.split(function, &known, &edges);
+            known = users(function);
+            room -= 1;
+        }
+        if room == 0 {
+            return;
         }
     }
 }
@@ -168,14 +181,12 @@ impl Carried {
                         opcode: Opcode::Bitcast,
                         ..
                     } if present => {
-                        if self.makers.insert(*user) {
-                            followed.push((function.dfg.first_result(*user), true));
-                        }
+                        let new = self.makers.insert(*user);
+                        followed.extend(new.then(|| (function.dfg.first_result(*user), true)));
                     }
                     _ if steps.contains(user) => {
-                        if self.makers.insert(*user) {
-                            followed.push((function.dfg.first_result(*user), false));
-                        }
+                        let new = self.makers.insert(*user);
+                        followed.extend(new.then(|| (function.dfg.first_result(*user), false)));
                     }
                     data if present && is_outside(*user) && !data.opcode().is_branch() => {
                         self.outside.push((*user, value));
@@ -189,7 +200,7 @@ impl Carried {
     }
 
     /// Has the block take the lanes in place of the vector.
-    fn split(self, function: &mut Function, edges: &[Edge]) {
+    fn split(self, function: &mut Function, users: &Users, edges: &[Edge]) {
         let ValueDef::Param(header, number) = function.dfg.value_def(self.vector) else {
             unreachable!("a parameter");
         };
@@ -225,7 +236,7 @@ impl Carried {
                 .map_inst_values(inst, |used| if used == value { whole } else { used });
         }
         for (inst, lane) in self.taken {
-            take_lane(function, inst, parameters[lane as usize]);
+            take_lane(function, users, inst, parameters[lane as usize]);
         }
         for maker in self.makers {
             function.layout.remove_inst(maker);
@@ -235,7 +246,7 @@ impl Carried {
 }
 
 /// Does without an instruction that takes a lane out, which may be as another type of the same size.
-fn take_lane(function: &mut Function, inst: Inst, lane: Value) {
+fn take_lane(function: &mut Function, users: &Users, inst: Inst, lane: Value) {
     let result = function.dfg.first_result(inst);
     let ty = function.dfg.value_type(result);
     if ty == function.dfg.value_type(lane) {
@@ -247,9 +258,8 @@ fn take_lane(function: &mut Function, inst: Inst, lane: Value) {
             && function.dfg.value_type(function.dfg.first_result(*user))
                 == function.dfg.value_type(lane)
     };
-    let blocks = function.layout.blocks();
-    let insts = blocks.flat_map(|block| function.layout.block_insts(block));
-    let back: Vec<Inst> = insts.filter(again).collect();
+    let users = users.get(&result).into_iter().flatten();
+    let back: Vec<Inst> = users.copied().filter(again).collect();
     for inst in back {
         replace_with(function, inst, lane);
     }

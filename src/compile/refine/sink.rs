@@ -6,20 +6,21 @@
 //! Loads change places with loads that trap in the same way, and with what neither traps nor stores. So what is computed stays, and whether
 //! and how it traps; of two accesses that are both out of bounds, the other may be the one that is reported.
 
+use cranelift_codegen::entity::SecondaryMap;
 use cranelift_codegen::ir::{Block, Function, Inst, InstructionData, Opcode, Value, ValueDef};
-use std::collections::HashMap;
 
 /// How many instructions a load is moved across at most.
 const DISTANCE_MAX: usize = 64;
 
+/// How often each value is used, up to what is counted.
+type Uses = SecondaryMap<Value, u8>;
+
 pub(super) fn sink_loads(function: &mut Function) {
-    let mut uses: HashMap<Value, u32> = HashMap::new();
-    let insts = function
-        .layout
-        .blocks()
-        .flat_map(|block| function.layout.block_insts(block));
+    let mut uses = Uses::with_capacity(function.dfg.num_values());
+    let blocks = function.layout.blocks();
+    let insts = blocks.flat_map(|block| function.layout.block_insts(block));
     for value in insts.flat_map(|inst| function.dfg.inst_values(inst)) {
-        *uses.entry(value).or_default() += 1;
+        uses[value] = uses[value].saturating_add(1);
     }
     let blocks: Vec<Block> = function.layout.blocks().collect();
     for block in blocks {
@@ -32,9 +33,9 @@ pub(super) fn sink_loads(function: &mut Function) {
 }
 
 /// Moves the load of the operand that may be in memory, if it is one.
-fn sink_into(function: &mut Function, uses: &HashMap<Value, u32>, user: Inst) {
+fn sink_into(function: &mut Function, uses: &Uses, user: Inst) {
     let sinks = |function: &Function, value: Value| {
-        let load = load_of(function, value).filter(|_| uses.get(&value) == Some(&1))?;
+        let load = load_of(function, value).filter(|_| uses[value] == 1)?;
         may_move(function, load, user).then_some(load)
     };
     let load = match function.dfg.insts[user] {

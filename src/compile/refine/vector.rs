@@ -19,10 +19,22 @@ struct Uses {
 
 pub(super) fn retype_loads(function: &mut Function) {
     let mut loads: BTreeMap<Inst, Uses> = BTreeMap::new();
-    let blocks = function.layout.blocks();
-    let insts = blocks.flat_map(|block| function.layout.block_insts(block));
+    let insts = |function: &Function| -> Vec<Inst> {
+        let blocks = function.layout.blocks();
+        blocks
+            .flat_map(|block| function.layout.block_insts(block))
+            .collect()
+    };
+    let bitcast = |function: &Function, inst: Inst| {
+        let data = function.dfg.insts[inst];
+        matches!(data, InstructionData::LoadNoOffset { opcode: Opcode::Bitcast, arg, .. } if loaded_vector(function, arg).is_some())
+    };
+    let insts = insts(function);
+    // Most functions have none.
+    if !insts.iter().any(|inst| bitcast(function, *inst)) {
+        return;
+    }
     for inst in insts {
-        let bitcast = function.dfg.insts[inst].opcode() == Opcode::Bitcast;
         for value in function.dfg.inst_values(inst) {
             let Some((load, from)) = loaded_vector(function, value) else {
                 continue;
@@ -30,7 +42,7 @@ pub(super) fn retype_loads(function: &mut Function) {
             let uses = loads.entry(load).or_default();
             let to = |inst| function.dfg.value_type(function.dfg.first_result(inst));
             let first = uses.bitcasts.first().map(|first| to(*first));
-            let fits = bitcast
+            let fits = bitcast(function, inst)
                 && to(inst).bits() == from.bits()
                 && first.is_none_or(|first| first == to(inst));
             match fits {

@@ -9,7 +9,7 @@
 //!
 //! Where 32 bits of it are needed, the lower half is: that takes no instruction.
 
-use super::edges::{Edge, argument, into_block, set_argument};
+use super::edges::{Edge, arguments, into_block, set_arguments};
 use super::vector::replace_with;
 use cranelift_codegen::cursor::{Cursor, FuncCursor};
 use cranelift_codegen::dominator_tree::DominatorTree;
@@ -17,7 +17,7 @@ use cranelift_codegen::flowgraph::ControlFlowGraph;
 use cranelift_codegen::ir::{
     Block, Function, Inst, InstBuilder, InstructionData, Opcode, Value, ValueDef, types,
 };
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 pub(super) fn widen_indexes(
     function: &mut Function,
@@ -25,10 +25,15 @@ pub(super) fn widen_indexes(
     domtree: &DominatorTree,
 ) {
     let extensions = extensions(function);
+    if extensions.is_empty() {
+        return;
+    }
     let parameters = parameters_to_widen(function, cfg, domtree, &extensions);
-    let mut wide = BTreeMap::new();
+    let mut wide = HashMap::new();
     let flowing = parameters.values().flatten().map(|(_, value)| *value);
-    let loaded: BTreeSet<Value> = extensions.keys().copied().chain(flowing).collect();
+    let mut loaded: Vec<Value> = extended(&extensions).chain(flowing).collect();
+    loaded.sort_unstable();
+    loaded.dedup();
     for value in loaded {
         if let Some(load) = load_of(function, value) {
             wide.insert(value, widen_load(function, load));
@@ -37,6 +42,7 @@ pub(super) fn widen_indexes(
     for parameter in parameters.keys() {
         wide.insert(*parameter, widen_parameter(function, *parameter));
     }
+    let mut passed: BTreeMap<Edge, HashMap<usize, Value>> = BTreeMap::new();
     for (parameter, incoming) in &parameters {
         let ValueDef::Param(_, number) = function.dfg.value_def(wide[parameter]) else {
             unreachable!("it was made a parameter");
@@ -46,21 +52,24 @@ pub(super) fn widen_indexes(
                 Some(value) => *value,
                 None => extend(function, edge.branch, *value),
             };
-            set_argument(function, *edge, number, value);
+            passed.entry(*edge).or_default().insert(number, value);
         }
     }
-    for (value, extensions) in extensions {
+    for (edge, values) in &passed {
+        set_arguments(function, *edge, values);
+    }
+    for (value, extension) in extensions {
         if let Some(wide) = wide.get(&value) {
-            for extension in extensions {
-                replace_with(function, extension, *wide);
-            }
+            replace_with(function, extension, *wide);
         }
     }
 }
 
-/// The instructions that extend a number of 32 bits to 64, by the number.
-fn extensions(function: &Function) -> BTreeMap<Value, Vec<Inst>> {
-    let mut extensions: BTreeMap<Value, Vec<Inst>> = BTreeMap::new();
+/// Numbers of 32 bits, each with an instruction that extends it to 64.
+type Extensions = Vec<(Value, Inst)>;
+
+fn extensions(function: &Function) -> Extensions {
+    let mut extensions = Extensions::new();
     let blocks = function.layout.blocks();
     for inst in blocks.flat_map(|block| function.layout.block_insts(block)) {
         if let InstructionData::Unary {
@@ -70,10 +79,14 @@ fn extensions(function: &Function) -> BTreeMap<Value, Vec<Inst>> {
             && function.dfg.value_type(arg) == types::I32
             && function.dfg.value_type(function.dfg.first_result(inst)) == types::I64
         {
-            extensions.entry(arg).or_default().push(inst);
+            extensions.push((arg, inst));
         }
     }
     extensions
+}
+
+fn extended(extensions: &Extensions) -> impl Iterator<Item = Value> {
+    extensions.iter().map(|(value, _)| *value)
 }
 
 /// Parameters with what flows into them.
@@ -84,42 +97,47 @@ fn parameters_to_widen(
     function: &Function,
     cfg: &ControlFlowGraph,
     domtree: &DominatorTree,
-    extensions: &BTreeMap<Value, Vec<Inst>>,
+    extensions: &Extensions,
 ) -> Parameters {
     let mut parameters = Parameters::new();
-    let mut asked: Vec<Value> = extensions.keys().copied().collect();
+    let mut blocks = Incoming::new();
+    let mut asked: Vec<Value> = extended(extensions).collect();
+    let mut flows_into: HashMap<Value, Vec<Value>> = HashMap::new();
     while let Some(value) = asked.pop() {
         if parameters.contains_key(&value) {
             continue;
         }
-        if let Some(incoming) = incoming(function, cfg, value) {
-            asked.extend(incoming.iter().map(|(_, value)| *value));
+        if let Some(incoming) = incoming(function, cfg, &mut blocks, value) {
+            for (_, from) in &incoming {
+                asked.push(*from);
+                flows_into.entry(*from).or_default().push(value);
+            }
             parameters.insert(value, incoming);
         }
     }
     // Without those that are extended at a price, and without those that then flow into nothing.
-    loop {
-        let costly = |(parameter, incoming): (&Value, &Vec<(Edge, Value)>)| {
-            let ValueDef::Param(block, _) = function.dfg.value_def(*parameter) else {
-                unreachable!("a parameter");
-            };
-            let costs = incoming.iter().any(|(edge, value)| {
-                let repeated = domtree.block_dominates(block, edge.block);
-                !is_extended_for_nothing(function, &parameters, *value)
-                    && (repeated || !is_loop(domtree, block, incoming))
-            });
-            costs.then_some(*parameter)
+    let is_costly = |parameters: &Parameters, parameter: Value| {
+        let ValueDef::Param(block, _) = function.dfg.value_def(parameter) else {
+            unreachable!("a parameter");
         };
-        let costly: Vec<Value> = parameters.iter().filter_map(costly).collect();
-        if costly.is_empty() {
-            break;
-        }
-        for parameter in costly {
+        let Some(incoming) = parameters.get(&parameter) else {
+            return false;
+        };
+        let is_back = |edge: &Edge| domtree.block_dominates(block, edge.block);
+        let is_loop = incoming.iter().any(|(edge, _)| is_back(edge));
+        incoming.iter().any(|(edge, value)| {
+            !is_extended_for_nothing(function, parameters, *value) && (!is_loop || is_back(edge))
+        })
+    };
+    let mut doubtful: Vec<Value> = parameters.keys().copied().collect();
+    while let Some(parameter) = doubtful.pop() {
+        if is_costly(&parameters, parameter) {
             parameters.remove(&parameter);
+            doubtful.extend(flows_into.get(&parameter).into_iter().flatten());
         }
     }
     let mut needed = BTreeSet::new();
-    let mut asked: Vec<Value> = extensions.keys().copied().collect();
+    let mut asked: Vec<Value> = extended(extensions).collect();
     while let Some(value) = asked.pop() {
         if let Some(incoming) = parameters.get(&value)
             && needed.insert(value)
@@ -131,17 +149,14 @@ fn parameters_to_widen(
     parameters
 }
 
-/// Whether one of the ways into the block comes from the block itself, later.
-fn is_loop(domtree: &DominatorTree, block: Block, incoming: &[(Edge, Value)]) -> bool {
-    incoming
-        .iter()
-        .any(|(edge, _)| domtree.block_dominates(block, edge.block))
-}
+/// What flows into each block, by its ways in.
+type Incoming = HashMap<Block, Vec<(Edge, Vec<Option<Value>>)>>;
 
 /// What flows into a parameter of 32 bits, of any block but the first.
 fn incoming(
     function: &Function,
     cfg: &ControlFlowGraph,
+    blocks: &mut Incoming,
     value: Value,
 ) -> Option<Vec<(Edge, Value)>> {
     let ValueDef::Param(block, number) = function.dfg.value_def(value) else {
@@ -151,9 +166,15 @@ fn incoming(
     {
         return None;
     }
-    let edges = into_block(function, cfg, block).into_iter();
+    let edges = blocks.entry(block).or_insert_with(|| {
+        let edges = into_block(function, cfg, block).into_iter();
+        edges
+            .map(|edge| (edge, arguments(function, edge)))
+            .collect()
+    });
+    let edges = edges.iter();
     edges
-        .map(|edge| Some((edge, argument(function, edge, number)?)))
+        .map(|(edge, arguments)| Some((*edge, arguments[number]?)))
         .collect()
 }
 

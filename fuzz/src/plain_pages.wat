@@ -1,0 +1,33 @@
+;; As pages.wat, of one memory alone, whose accesses its guard checks, without objects.
+(module
+  (memory (export "memory") 20 40)
+  (global $calls (export "calls") (mut i64) (i64.const 7))
+  (func $at (param $page i32) (result i32) (i32.shl (i32.rem_u (local.get $page) (i32.const 310)) (i32.const 12)))
+  (func $span (export "span") (param $seed i64) (param $from i32) (param $pages i32) (local $at i32)
+    (local.set $pages (i32.rem_u (local.get $pages) (i32.const 160)))
+    (loop $next
+      (if (i32.eqz (local.get $pages)) (then return))
+      (local.set $at (call $at (local.get $from)))
+      (i64.store (local.get $at) (i64.add (local.get $seed) (i64.extend_i32_u (local.get $at))))
+      (i64.store offset=4088 (local.get $at) (local.get $seed))
+      (local.set $from (i32.add (local.get $from) (i32.const 1)))
+      (local.set $pages (i32.sub (local.get $pages) (i32.const 1)))
+      (br $next)))
+  (func (export "few") (param i64 i32) (call $span (local.get 0) (local.get 1) (i32.const 2)))
+  (func (export "clear") (param $from i32) (param $pages i32)
+    (memory.fill (call $at (local.get $from)) (i32.const 0)
+      (i32.shl (i32.rem_u (local.get $pages) (i32.const 10)) (i32.const 12))))
+  (func (export "store") (param i32 i64) (i64.store (local.get 0) (local.get 1)))
+  (func (export "grow") (param i32) (result i32) (memory.grow (i32.and (local.get 0) (i32.const 3))))
+  (func (export "count") (result i64)
+    (global.set $calls (i64.add (global.get $calls) (i64.const 1)))
+    (global.get $calls))
+  (func (export "sum") (param $step i32) (result i64) (local $sum i64) (local $at i32)
+    (local.set $step (i32.add (i32.const 4096) (i32.shl (i32.and (local.get $step) (i32.const 31)) (i32.const 12))))
+    (loop $next
+      (if (i32.lt_u (local.get $at) (i32.mul (memory.size) (i32.const 65536)))
+        (then
+          (local.set $sum (i64.add (i64.mul (local.get $sum) (i64.const 31)) (i64.load (local.get $at))))
+          (local.set $at (i32.add (local.get $at) (local.get $step)))
+          (br $next))))
+    (local.get $sum)))
