@@ -2,6 +2,10 @@
 //!
 //! Each is a hazard of `src/compile/refine`: a sum that is taken for one that does not wrap, and does, is an access beyond the
 //! memory. So nearly all of these reach their memory's last bytes, or wrap on their way to it.
+//!
+//! Tests of these fail when a sum of bounds, or a bound and a constant, are taken not to wrap; when a bound need not be met exactly, or may lie behind
+//! the counter's start; when an index is extended with its sign; when a part that changes is taken for one that stays; when a
+//! comparison is not moved along with its counter; when a load is moved across a store.
 
 mod support;
 
@@ -95,6 +99,32 @@ fn a_counter_begins_beyond_its_bound() {
     leaves_memory_after(&mut counting(20, 1, 10, index, 0), 16);
     // Downwards below its bound: through 0 to the greatest numbers.
     leaves_memory_after(&mut counting(5, -1, 10, COUNTER, 0), 6);
+}
+
+/// A loop whose only access is made in the round where its counter is `when`, at the counter and a constant.
+fn once(counts: [i32; 3], when: i32, constant: i32) -> Instance {
+    let [from, by, until] = counts;
+    function(&format!(
+        "(local.set $i (i32.const {from}))
+        (loop $top
+            (if (i32.eq (local.get $i) (i32.const {when}))
+                (then (local.set $sum (i32.add (i32.const 1000)
+                    (i32.load8_u (i32.add (local.get $i) (i32.const {constant})))))))
+            (br_if $top (i32.ne (local.tee $i (i32.add (local.get $i) (i32.const {by}))) (i32.const {until}))))"
+    ))
+}
+
+#[test]
+fn a_bound_is_met_only_after_the_counter_wrapped() {
+    // 0, 3, 6, 9, 12, 15, 2 and on: 4 is met in the end, but not between 3 and 6.
+    let sixteenth = 1 << 28;
+    let mut loops = once([0, 3 * sixteenth, 4 * sixteenth], -sixteenth, sixteenth + 7);
+    returns(&mut loops, [0, 0], 1007);
+    // By one, from beyond the bound: where it is -1 it is not between the two.
+    returns(&mut once([-2, 1, 5], -1, 8), [0, 0], 1007);
+    returns(&mut once([-2, 1, 5], -1, 1), [0, 0], 1000);
+    returns(&mut once([2, -1, -5], -1, 1), [0, 0], 1000);
+    returns(&mut once([2, -1, -5], -3, 3), [0, 0], 1000);
 }
 
 #[test]
@@ -263,6 +293,19 @@ fn what_is_loaded_is_an_index_without_a_sign() {
     traps(&mut loops, [512, 0], TrapKind::MemoryOutOfBounds);
     // 2^32 - 16 and 32 are 16, and what is loaded there is within the memory for one round.
     traps(&mut loops, [64, 32], TrapKind::MemoryOutOfBounds);
+    let mut chase = function(
+        "(local.set $i (local.get $x))
+        (loop $top
+            (local.set $i (i32.load (local.get $i)))
+            (br_if $top (i32.ne (local.get $i) (i32.const 128))))
+        (local.set $sum (i32.load8_u (local.get $i)))",
+    );
+    for (at, word) in [(64usize, 0xffff_fff0u32), (100, 128), (512, 0x8000_0000)] {
+        chase.memory()[at..at + 4].copy_from_slice(&word.to_le_bytes());
+    }
+    returns(&mut chase, [100, 0], 128);
+    traps(&mut chase, [64, 0], TrapKind::MemoryOutOfBounds);
+    traps(&mut chase, [512, 0], TrapKind::MemoryOutOfBounds);
     let mut once = function(
         "(local.set $sum (i32.load8_u (i32.add (i32.load (local.get $x)) (local.get $y))))",
     );

@@ -492,7 +492,7 @@ impl Maker<'_> {
 
     fn body(&mut self, label: usize, is_plain: bool) {
         self.statements(4);
-        if self.held.len() < DEPTH_MAX && self.size > 4 && self.random.chance(3) {
+        if self.held.len() < DEPTH_MAX && self.size > 2 && self.random.chance(2) {
             self.looped();
             self.statements(2);
         }
