@@ -5,6 +5,7 @@
 
 use crate::modules::{Purpose, generate, random, step};
 use crate::peers::{Peer, Started, describe, of_wasmi, of_wasmtime};
+use crate::random::Random;
 use crate::values::{End, State, Value};
 use crate::{Canary, Finding, Outcome, Verdict, finding, guest, operators};
 use arbitrary::Unstructured;
@@ -35,15 +36,25 @@ pub fn check(data: &[u8], canary: Canary) -> Outcome {
             Err(_) => return Ok(Verdict::NoCase),
         }
     };
-    let Some(artifact) = guest::artifact(&wasm)? else {
+    compare(&wasm, &mut u, &mut random, canary)
+}
+
+/// Runs a module on all engines; calls and arguments are the input's.
+pub(crate) fn compare(
+    wasm: &[u8],
+    u: &mut Unstructured<'_>,
+    random: &mut Random,
+    canary: Canary,
+) -> Outcome {
+    let Some(artifact) = guest::artifact(wasm)? else {
         return Ok(Verdict::NoCase);
     };
     let linked = ENGINE.with(|engine| guest::link(engine, &artifact))?;
     let own = guest::fresh(&linked)?;
     let mut peers: Vec<Box<dyn Peer>> = Vec::new();
     for (name, started) in [
-        ("Wasmtime", of_wasmtime::start(&wasm)),
-        ("Wasmi", of_wasmi::start(&wasm)),
+        ("Wasmtime", of_wasmtime::start(wasm)),
+        ("Wasmi", of_wasmi::start(wasm)),
     ] {
         match (&own, started) {
             (Ok(_), Started::Instance(peer)) => peers.push(peer),
@@ -95,10 +106,10 @@ pub fn check(data: &[u8], canary: Canary) -> Outcome {
     }
     let mut exhausted = 0;
     for _ in 0..CALLS {
-        step(&mut u, &mut random);
+        step(u, random);
         let (name, callable) = random.pick(&functions);
         let ty = own.linked().module().function_type(*callable).clone();
-        let Some(arguments) = Value::arguments(&ty, &mut random) else {
+        let Some(arguments) = Value::arguments(&ty, random) else {
             continue;
         };
         let mut end = guest::call(&mut own, *callable, &arguments)?;

@@ -12,6 +12,7 @@ pub mod http;
 pub mod layers;
 pub mod linked;
 pub mod loaders;
+pub mod loops;
 pub mod modules;
 pub mod objects;
 pub mod operators;

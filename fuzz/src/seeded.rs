@@ -116,6 +116,7 @@ targets! {
     turns: 100, 300;
     waiting: 400, 400;
     loaders: 1500, 200;
+    loops: 200, 200;
     http: 1500, 300;
     host_calls: 500, 200;
 }

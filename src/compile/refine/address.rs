@@ -37,12 +37,15 @@ struct Place {
 pub(super) fn simplify_addresses(context: &mut Context) {
     let blocks: Vec<Block> = context.func.layout.blocks().collect();
     let mut ranges = Ranges::new();
+    // A loop may have as many ways back as blocks.
+    let mut befores = HashMap::new();
     let mut bases: HashMap<Loop, HashMap<(Value, Vec<Value>), Value>> = HashMap::new();
     for block in blocks {
         let Some(inner) = context.loop_analysis.innermost_loop(block) else {
             continue;
         };
-        let Some(before) = block_before(context, inner) else {
+        let before = befores.entry(inner);
+        let Some(before) = *before.or_insert_with(|| block_before(context, inner)) else {
             continue;
         };
         let place = Place { inner, before };

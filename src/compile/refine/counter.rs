@@ -3,20 +3,14 @@
 //! The optimiser turns `counter + 4 != 100` into `counter != 96`. Then the counter's present value is needed after its next one
 //! was computed, the two cannot share a register, and the way back to the loop's start is a move and a jump of its own.
 
-use super::edges::{argument, into_block};
 use cranelift_codegen::cursor::{Cursor, FuncCursor};
 use cranelift_codegen::dominator_tree::DominatorTree;
-use cranelift_codegen::flowgraph::ControlFlowGraph;
 use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::{
     Block, Function, Inst, InstBuilder, InstructionData, Opcode, Value, ValueDef, types,
 };
 
-pub(super) fn compare_next(
-    function: &mut Function,
-    cfg: &ControlFlowGraph,
-    domtree: &DominatorTree,
-) {
+pub(super) fn compare_next(function: &mut Function, domtree: &DominatorTree) {
     let blocks: Vec<Block> = function.layout.blocks().collect();
     for block in blocks {
         let Some(branch) = function.layout.last_inst(block) else {
@@ -28,7 +22,7 @@ pub(super) fn compare_next(
         let Some(comparison) = comparison_of_counter(function, condition) else {
             continue;
         };
-        rewrite(function, cfg, domtree, block, &comparison);
+        rewrite(function, domtree, block, &comparison);
     }
 }
 
@@ -96,7 +90,6 @@ pub(super) fn step(function: &Function, next: Value, value: Value) -> Option<i64
 /// Compares the counter's next value, if it is known where the branch is, and that is the branch back.
 fn rewrite(
     function: &mut Function,
-    cfg: &ControlFlowGraph,
     domtree: &DominatorTree,
     block: Block,
     comparison: &Comparison,
@@ -108,10 +101,7 @@ fn rewrite(
     if function.dfg.value_type(counter) != types::I32 {
         return;
     }
-    let back = into_block(function, cfg, header)
-        .into_iter()
-        .find(|edge| edge.block == block);
-    let Some(next) = back.and_then(|edge| argument(function, edge, number)) else {
+    let Some(next) = passed_back(function, block, header, number) else {
         return;
     };
     let Some(step) = step(function, next, counter) else {
@@ -138,6 +128,18 @@ fn rewrite(
         cond: comparison.condition,
         args: [next, bound],
     };
+}
+
+/// What the branch of a block passes to another for the parameter of this number, by the first way that leads there.
+fn passed_back(function: &Function, block: Block, to: Block, number: usize) -> Option<Value> {
+    let dfg = &function.dfg;
+    let branch = function.layout.last_inst(block)?;
+    let destinations =
+        dfg.insts[branch].branch_destination(&dfg.jump_tables, &dfg.exception_tables);
+    let call = destinations
+        .iter()
+        .find(|call| call.block(&dfg.value_lists) == to)?;
+    call.args(&dfg.value_lists).nth(number)?.as_value()
 }
 
 /// Whether a comparison, and after it an advance, are in a block that uses the comparison in its branch alone.

@@ -33,7 +33,7 @@ pub(super) fn refine(context: &mut Context) {
     context.compute_loop_analysis();
     if context.loop_analysis.loops().len() > 0 {
         lanes::carry_lanes(context);
-        counter::compare_next(&mut context.func, &context.cfg, &context.domtree);
+        counter::compare_next(&mut context.func, &context.domtree);
         address::simplify_addresses(context);
     }
     widen::widen_indexes(&mut context.func, &context.cfg, &context.domtree);

@@ -67,6 +67,8 @@ struct Round {
 /// What is known so far.
 pub(super) struct Ranges {
     known: HashMap<Value, Option<Range>>,
+    /// The ways into blocks whose parameters were asked about: a block may have as many parameters as ways in.
+    ways: HashMap<Block, Option<Round>>,
     /// How often a loop goes back at most, by its first block.
     rounds: HashMap<Block, Option<i64>>,
 }
@@ -75,6 +77,7 @@ impl Ranges {
     pub fn new() -> Ranges {
         Ranges {
             known: HashMap::new(),
+            ways: HashMap::new(),
             rounds: HashMap::new(),
         }
     }
@@ -167,7 +170,8 @@ impl Ranges {
         number: usize,
         depth: u32,
     ) -> Option<Range> {
-        let round = round(context, block)?;
+        let ways = self.ways.entry(block);
+        let round = (*ways.or_insert_with(|| round(context, block)))?;
         let value = context.func.dfg.block_params(block)[number];
         let step = step_of(context, round, value)?;
         let rounds = self.rounds(context, round, block, depth)?;
@@ -247,6 +251,8 @@ impl Ranges {
 
 /// A block's only way in from outside and its only way back from inside, if it begins such a loop.
 fn round(context: &Context, header: Block) -> Option<Round> {
+    // Blocks that begin no loop may be where thousands of branches meet.
+    context.loop_analysis.is_loop_header(header)?;
     let edges = into_block(&context.func, &context.cfg, header);
     let [a, b] = edges[..] else {
         return None;
