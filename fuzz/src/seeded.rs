@@ -111,7 +111,7 @@ targets! {
     differential: 200, 4000;
     restore: 150, 3000;
     layers: 150, 400;
-    linked: 300, 6000;
+    linked: 200, 6000;
     preempt: 80, 3000;
     turns: 100, 300;
     waiting: 400, 400;

@@ -272,12 +272,15 @@ fn statements(
                 );
             }
             6 => {
-                // An early end.
-                let condition = local('i', random);
-                *text += &format!(
-                    "(br_if $done{depth} (i32.eq (local.get {condition}) ({})))\n",
-                    constant('i', random)
-                );
+                // An early end, or a step that is left out.
+                let condition = comparison(place, random);
+                let to = local('i', random);
+                *text += &match random.chance(2) {
+                    true => format!("(br_if $done{depth} {condition})\n"),
+                    false => format!(
+                        "(if {condition} (then (local.set {to} (i32.add (local.get {to}) (i32.const 3)))))\n"
+                    ),
+                };
             }
             7 | 8 => {
                 // Loads as operands.
@@ -306,6 +309,27 @@ fn statements(
             _ => operation(text, OPERATORS, place, random),
         }
     }
+}
+
+/// Something with a constant, or two bytes, that are loaded or what is left of a number.
+fn comparison(place: Place<'_>, random: &mut Random) -> String {
+    let operator = *random.pick(&["eq", "ne", "eq", "ne", "lt_u", "gt_s"]);
+    let byte = |random: &mut Random| {
+        let from = local('i', random);
+        match random.below(4) {
+            0 => format!("(i32.load8_u {})", address(place, random)),
+            1 => format!("(i32.const {})", random.below(256)),
+            _ => format!("(i32.and (local.get {from}) (i32.const 255))"),
+        }
+    };
+    let (one, two) = match random.chance(2) {
+        true => (byte(random), byte(random)),
+        false => (
+            format!("(local.get {})", local('i', random)),
+            format!("({})", constant('i', random)),
+        ),
+    };
+    format!("(i32.{operator} {one} {two})")
 }
 
 /// A vector that a loop carries round, shifts along and takes apart, as numbers of one type or another.
