@@ -116,7 +116,7 @@ targets! {
     turns: 100, 300;
     waiting: 400, 400;
     loaders: 1500, 200;
-    loops: 200, 200;
+    loops: 80, 200;
     http: 1500, 300;
     host_calls: 500, 200;
 }
