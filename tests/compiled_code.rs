@@ -370,3 +370,35 @@ fn relaxed_truncations_of_numbers_in_range() {
     assert_eq!(lanes("f64_s"), [-1, i32::MAX, 0, 0]);
     assert_eq!(lanes("f64_u"), [0, u32::MAX as i32, 0, 0]);
 }
+
+/// A loop carries a vector round and takes it apart, and reaches memory by its lanes: of more than one vector, and as more than one type.
+#[test]
+fn lanes_that_a_loop_carries_are_indexes() {
+    let engine = engine();
+    let mut instance = instance(
+        &engine,
+        r#"(module (memory 1) (data (i32.const 0) "\01\00\00\00\0a\00\00\00\64\00\00\00\e8\03\00\00\10\27\00\00")
+            (func (export "sum") (param $n i32) (result i32) (local $v v128) (local $w v128) (local $sum i32)
+                (loop $next
+                    (local.set $sum (i32.add (local.get $sum) (i32.load (i32x4.extract_lane 1 (local.get $v)))))
+                    (local.set $sum (i32.add (local.get $sum)
+                        (i32.load (i32.reinterpret_f32 (f32x4.extract_lane 2 (local.get $w))))))
+                    (local.set $v (i8x16.shuffle 0 1 2 3 16 17 18 19 20 21 22 23 24 25 26 27
+                        (i32x4.splat (i32.shl (local.get $n) (i32.const 2))) (local.get $v)))
+                    (local.set $w (i8x16.shuffle 0 1 2 3 16 17 18 19 20 21 22 23 24 25 26 27
+                        (i32x4.splat (i32x4.extract_lane 0 (local.get $v))) (local.get $w)))
+                    (br_if $next (local.tee $n (i32.sub (local.get $n) (i32.const 1)))))
+                (local.get $sum)))"#,
+    );
+    let numbers = [1, 10, 100, 1000, 10000];
+    for n in 1..=4 {
+        let (mut v, mut w, mut sum) = ([0; 4], [0; 4], 0);
+        for n in (1..=n).rev() {
+            sum += numbers[v[1]] + numbers[w[2]];
+            v = [n, v[0], v[1], v[2]];
+            w = [v[0], w[0], w[1], w[2]];
+        }
+        let words = call(&mut instance, "sum", &[n as u64]).unwrap();
+        assert_eq!(words, [sum], "{n} times");
+    }
+}

@@ -61,6 +61,8 @@ pub(super) fn carry_lanes(context: &mut Context) {
             .find_map(|lane| Carried::find(function, domtree, loops, &known, &edges, vector, lane));
         if let Some(carried) = carried {
             carried.split(function, &known, &edges);
+            // A lane that was taken out is a block's parameter now, and is to have one name: passes compare and replace parameters.
+            function.dfg.resolve_all_aliases();
             known = users(function);
             room -= 1;
         }
