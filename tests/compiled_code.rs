@@ -386,7 +386,7 @@ fn lanes_that_a_loop_carries_are_indexes() {
                     (local.set $v (i8x16.shuffle 0 1 2 3 16 17 18 19 20 21 22 23 24 25 26 27
                         (i32x4.splat (i32.shl (local.get $n) (i32.const 2))) (local.get $v)))
                     (local.set $w (i8x16.shuffle 0 1 2 3 16 17 18 19 20 21 22 23 24 25 26 27
-                        (i32x4.splat (i32x4.extract_lane 0 (local.get $v))) (local.get $w)))
+                        (i32x4.splat (i32.shl (local.get $n) (i32.const 2))) (local.get $w)))
                     (br_if $next (local.tee $n (i32.sub (local.get $n) (i32.const 1)))))
                 (local.get $sum)))"#,
     );
@@ -396,7 +396,7 @@ fn lanes_that_a_loop_carries_are_indexes() {
         for n in (1..=n).rev() {
             sum += numbers[v[1]] + numbers[w[2]];
             v = [n, v[0], v[1], v[2]];
-            w = [v[0], w[0], w[1], w[2]];
+            w = [n, w[0], w[1], w[2]];
         }
         let words = call(&mut instance, "sum", &[n as u64]).unwrap();
         assert_eq!(words, [sum], "{n} times");
