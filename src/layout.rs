@@ -4,39 +4,39 @@
 //! and reaches everything from it by constant offsets:
 //!
 //! ```text
-//!   slot start                 vmctx                          vmctx + G
-//!   |                          |                              |
-//!   v                          v                              v
-//!   +--------------------------+---------+--------+-----------+----------------------+---------+
-//!   | header (one page)        | globals | tables | segment   | linear memory 0      | guard   |
-//!   |   ... words end at vmctx |         |        | flags     | 4 GiB reserved       |         |
-//!   +--------------------------+---------+--------+-----------+----------------------+---------+
-//!   -HEADER_BYTES              0                              G = memory_offset      G + 4 GiB
+//!   slot start                                      vmctx
+//!   |                                               |
+//!   v                                               v
+//!   +------------------------------------+----------+----------------------+---------+
+//!   | tables, segment flags, ... globals | header   | linear memory 0      | guard   |
+//!   |                                    |          | 4 GiB reserved       |         |
+//!   +------------------------------------+----------+----------------------+---------+
+//!   -state_bytes                                    0                      4 GiB
 //!
-//!   |<------------ the image file is mapped here: header page, then 0 .. end ------->|
+//!   |<------------ the image file is mapped here, from its second page on ------->|
 //! ```
 //!
-//! * The header holds host pointers, limits and meters. It is written anew for every instance and is never
-//!   taken from an image: the image file keeps its own description in the page the header covers.
-//! * Everything from 0 upwards is position-independent, so that an image is mapped without fix-ups.
-//! * `G` ([`InstanceLayout::memory_offset`]) is fixed per module and page aligned, so that a wasm load is one
-//!   machine instruction: `[vmctx + index + (G + offset)]`.
+//! * What lies below the vmctx is the *state*, in whole pages. Its last words, the *header*, are host pointers, limits and meters. They
+//!   are written anew for every instance and are zero in an image.
+//! * Everything else is position-independent, so that an image is mapped without fix-ups.
+//! * Memory begins at the vmctx, so that a wasm load is one machine instruction, `[vmctx + index + offset]`, and a short one: most
+//!   static offsets take a byte or none. Header and globals are the nearest below, in reach of a byte too.
 //! * Memory beyond its current length is inaccessible; a fault there is a wasm trap. `index` is at most
-//!   2^32 - 1, a static offset and the access size together at most [`GUARD_BYTES`]: such an access cannot leave
-//!   the slot. Larger static offsets get an explicit check in compiled code.
+//!   2^32 - 1 and never negative, a static offset and the access size together at most [`GUARD_BYTES`]: such an access cannot leave
+//!   the slot, and cannot reach the state. Larger static offsets get an explicit check in compiled code.
 //! * That holds for a module with one memory, of 32-bit indexes and 64 KiB pages. Any other module's memories lie one
 //!   after the other in the same 4 GiB, each in a share of its own ([`MemoryLayout`]), and every access of them is
 //!   checked against the memory's length. Nothing of a share beyond its memory's length is accessible either.
-//! * An instance of a module with objects has a *wide* slot, two slots in one. The second half is its object heap, at a
+//! * An instance of a module with objects has a *wide* slot, two slots in one. Its object heap is at a
 //!   constant distance from the vmctx, so that linear memory is as it is without one. (Instances of a store have one heap
 //!   together, elsewhere.)
 //!
 //! ```text
-//!   slot start   vmctx                                     vmctx + HEAP_START
-//!   +------------+--------+------------------+-------------+-----------------------------+--------+
-//!   | header     | state  | linear memory 0  | guard       | object heap, 4 GiB reserved | guard  |
-//!   +------------+--------+------------------+-------------+-----------------------------+--------+
-//!   0                                                      SLOT_BYTES                    2 * SLOT_BYTES
+//!   slot start   vmctx                           vmctx + HEAP_START
+//!   +------------+------------------+------------+-----------------------------+--------+
+//!   | state      | linear memory 0  | guard      | object heap, 4 GiB reserved | guard  |
+//!   +------------+------------------+------------+-----------------------------+--------+
+//!   0                                                                          2 * SLOT_BYTES
 //! ```
 
 mod links;
@@ -54,10 +54,7 @@ pub const WASM_PAGE_BYTES: u64 = 65536;
 /// The most pages a 32-bit memory can have.
 pub const WASM_PAGES_MAX: u64 = 65536;
 
-/// Bytes from the start of a slot to its vmctx.
-pub const HEADER_BYTES: usize = PAGE_BYTES;
-
-/// The most bytes globals, tables and flags of an instance may take together: the upper bound of `G`.
+/// The most bytes globals, tables, flags and the header of an instance may take together.
 pub const STATE_BYTES_MAX: u64 = 16 << 20;
 
 /// Bytes reserved for linear memory 0 in every slot.
@@ -68,30 +65,27 @@ pub const MEMORY_RESERVED_BYTES: u64 = 4 << 30;
 /// A static offset plus the size of an access up to this many bytes needs no check.
 pub const GUARD_BYTES: u64 = 32 << 20;
 
-/// The distance between two slots. A multiple of 2 MiB, so that the header, the globals and the start of memory of a
-/// slot share one page of page-table entries.
-pub const SLOT_BYTES: u64 = MEMORY_RESERVED_BYTES + GUARD_BYTES + STATE_BYTES_MAX + (16 << 20);
+/// The distance between two slots. A multiple of 2 MiB, so that the state and the start of memory of a slot share one page of
+/// page-table entries.
+pub const SLOT_BYTES: u64 = STATE_BYTES_MAX + MEMORY_RESERVED_BYTES + GUARD_BYTES;
 
 /// The length of a wide slot, which takes the place of two.
 pub const WIDE_SLOT_BYTES: u64 = 2 * SLOT_BYTES;
 
 /// Where the object heap begins in a wide slot, from the vmctx.
-pub const HEAP_START: u64 = SLOT_BYTES - HEADER_BYTES as u64;
+pub const HEAP_START: u64 = SLOT_BYTES;
 
 /// Bytes reserved for the object heap: the offset of an object is a 32-bit number, and every such number lies in it.
 pub const HEAP_RESERVED_BYTES: u64 = 1 << 32;
 
 const _: () = {
-    assert!(HEADER_BYTES.is_multiple_of(PAGE_BYTES));
-    assert!(
-        HEAP_START + HEAP_RESERVED_BYTES + GUARD_BYTES <= WIDE_SLOT_BYTES - HEADER_BYTES as u64
-    );
+    assert!(STATE_BYTES_MAX + HEAP_START + HEAP_RESERVED_BYTES + GUARD_BYTES <= WIDE_SLOT_BYTES);
+    assert!(MEMORY_RESERVED_BYTES + GUARD_BYTES <= HEAP_START);
     assert!(SLOT_BYTES.is_multiple_of(2 << 20));
-    assert!(
-        HEADER_BYTES as u64 + STATE_BYTES_MAX + MEMORY_RESERVED_BYTES + GUARD_BYTES <= SLOT_BYTES
-    );
     // The displacement of a load is a signed 32-bit constant.
-    assert!(STATE_BYTES_MAX + GUARD_BYTES < i32::MAX as u64);
+    assert!(GUARD_BYTES < i32::MAX as u64);
+    assert!(STATE_BYTES_MAX < i32::MAX as u64);
+    assert!(STATE_BYTES_MAX.is_multiple_of(PAGE_BYTES as u64));
 };
 
 /// Words of the header, as byte offsets from the vmctx. All are 64 bits wide.
@@ -288,9 +282,9 @@ pub const fn object_header(kind: u32, bytes: u32) -> u64 {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TableLayout {
     /// Offset from the vmctx of the table's current length, a 64-bit word.
-    pub length_offset: u32,
+    pub length_offset: i32,
     /// Offset from the vmctx of its first entry.
-    pub entries_offset: u32,
+    pub entries_offset: i32,
     /// Entries there is room for; the table cannot grow beyond.
     pub capacity: u32,
 }
@@ -333,35 +327,37 @@ pub struct HeapLayout {
     /// Of the heap, as if it were one more memory.
     pub memory: MemoryLayout,
     /// Offset from the vmctx of the word that says where the next object goes, from the start of the heap.
-    pub next_offset: u32,
+    pub next_offset: i32,
     /// Of the word that says where the room for it ends.
-    pub limit_offset: u32,
+    pub limit_offset: i32,
     /// Of the word that says where the first free run begins, 0 for none.
-    pub free_offset: u32,
+    pub free_offset: i32,
 }
 
-/// Where everything of one module's instances lies, as offsets from the vmctx.
+/// Where everything of one module's instances lies, as offsets from the vmctx: those of the state are negative.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct InstanceLayout {
     /// Of each global, imported ones included: 8 bytes, 16 for a v128.
-    pub globals: Vec<u32>,
+    pub globals: Vec<i32>,
     /// Of each table, imported ones included.
     pub tables: Vec<TableLayout>,
     /// Of the flag bytes of data segments: 1 when dropped.
-    pub data_flags: u32,
+    pub data_flags: i32,
     /// Of the flag bytes of element segments: 1 when dropped.
-    pub element_flags: u32,
-    /// `G`: where the state ends and linear memory 0 begins, page aligned.
-    pub memory_offset: u32,
+    pub element_flags: i32,
+    /// Length of the state with the header, in whole pages: it begins so far below the vmctx.
+    pub state_bytes: u32,
+    /// How many bytes of its first page nothing lies in.
+    pub padding_bytes: u32,
     /// Of each memory, in ascending order without overlap.
     pub memories: Vec<MemoryLayout>,
     /// Of the values of each element segment that are made at instantiation, since they make objects, one word each.
-    pub elements: Vec<Option<u32>>,
+    pub elements: Vec<Option<i32>>,
     /// Of the objects, if the module has any. Those of a linkable module are on its store's heap ([`header::HEAP`]).
     pub heap: Option<HeapLayout>,
     /// Of the exception on its way to a handler, if the module can throw: a header and values as in an object. In a linkable module
     /// it lies elsewhere ([`header::EXCEPTION`]).
-    pub exception: Option<u32>,
+    pub exception: Option<i32>,
     /// Of the link words, if the module is linkable.
     pub links: Option<LinkLayout>,
 }
@@ -427,14 +423,14 @@ impl InstanceLayout {
     ) -> Result<InstanceLayout, LayoutError> {
         let shares = shares(memories)?;
         let mut layout = InstanceLayout::default();
-        let mut next: u64 = 0;
-        let mut take = |bytes: u64, align: u64| -> Result<u32, LayoutError> {
-            let at = next.next_multiple_of(align);
-            next = at + bytes;
-            if next > STATE_BYTES_MAX {
-                return Err(LayoutError::StateTooLarge { bytes: next });
+        // From the vmctx downwards, what is used most often first.
+        let mut used = header::BYTES as u64;
+        let mut take = |bytes: u64, align: u64| -> Result<i32, LayoutError> {
+            used = (used + bytes).next_multiple_of(align);
+            if used > STATE_BYTES_MAX {
+                return Err(LayoutError::StateTooLarge { bytes: used });
             }
-            Ok(at as u32)
+            Ok(-(used as i32))
         };
         for bytes in global_bytes {
             debug_assert!(bytes == 8 || bytes == 16);
@@ -442,11 +438,11 @@ impl InstanceLayout {
         }
         let mut length_offsets = vec![header::MEMORY_LENGTH];
         for _ in 1..memories.len() {
-            length_offsets.push(take(8, 8)? as i32);
+            length_offsets.push(take(8, 8)?);
         }
         if objects.heap {
             let memory = MemoryLayout {
-                length_offset: take(8, 8)? as i32,
+                length_offset: take(8, 8)?,
                 start: HEAP_START,
                 reserved_bytes: HEAP_RESERVED_BYTES,
             };
@@ -478,8 +474,10 @@ impl InstanceLayout {
                 capacity,
             });
         }
-        layout.memory_offset = take(0, PAGE_BYTES as u64)?;
-        let mut start = u64::from(layout.memory_offset);
+        let used = take(0, 1)?.unsigned_abs();
+        layout.state_bytes = take(0, PAGE_BYTES as u64)?.unsigned_abs();
+        layout.padding_bytes = layout.state_bytes - used;
+        let mut start = 0;
         for (reserved_bytes, length_offset) in shares.into_iter().zip(length_offsets) {
             layout.memories.push(MemoryLayout {
                 length_offset,
@@ -489,6 +487,11 @@ impl InstanceLayout {
             start += reserved_bytes;
         }
         Ok(layout)
+    }
+
+    /// How far from the start of the state, which is that of the slot, something of this offset lies.
+    pub fn from_start(&self, offset: i32) -> usize {
+        (i64::from(self.state_bytes) + i64::from(offset)) as usize
     }
 
     /// Whether instances need a wide slot.

@@ -57,6 +57,38 @@ fn is_preempted(instance: &mut Instance) {
 }
 
 #[test]
+fn indexes_that_would_be_negative_reach_nothing_below_memory() {
+    let engine = engine();
+    // Beside indexes that the guest computes, such as compilers know.
+    let constants: String = [1, 8, 16, 72, 80, 4096]
+        .map(|below| {
+            format!(
+                r#"(func (export "known {below}") (i64.store (i32.const -{below}) (i64.const -1)))
+                (func (export "offset {below}") (param i32)
+                    (i64.store offset=8 (i32.sub (local.get 0) (i32.const {below})) (i64.const -1)))"#
+            )
+        })
+        .concat();
+    let text = MEMORY.strip_suffix(')').unwrap();
+    let linked = linked(&engine, &format!("{text}{constants})"), &Imports::new());
+    let mut instance = fresh(&linked);
+    for below in [1i32, 8, 16, 72, 80, 4096] {
+        let index = u64::from(below.wrapping_neg() as u32);
+        let known = call(&mut instance, &format!("known {below}"), &[]);
+        assert_eq!(trap_of(known), OUT_OF_BOUNDS);
+        let offset = call(&mut instance, &format!("offset {below}"), &[0]);
+        assert_eq!(trap_of(offset), OUT_OF_BOUNDS);
+        let poked = call(&mut instance, "poke", &[index, 0]);
+        assert_eq!(trap_of(poked), OUT_OF_BOUNDS);
+        let peeked = call(&mut instance, "peek", &[index]);
+        assert_eq!(trap_of(peeked), OUT_OF_BOUNDS);
+    }
+    assert_eq!(call(&mut instance, "global", &[]).unwrap(), [0]);
+    assert_eq!(call(&mut instance, "size", &[]).unwrap(), [2]);
+    is_preempted(&mut instance);
+}
+
+#[test]
 fn trimmed_without_a_reset_after_growing() {
     let engine = engine();
     let mut instance = restore(&freeze(&mut instance(&engine, MEMORY)));

@@ -3,6 +3,7 @@
 mod support;
 
 use dormouse::{Engine, EngineOptions, Image, ImageError, Imports};
+use std::io::{Read, Seek};
 use std::os::unix::fs::FileExt;
 use support::{call, engine, freeze, image_file, instance, linked, restore};
 
@@ -73,6 +74,32 @@ fn a_restored_instance_is_what_was_frozen() {
     call(&mut instance, "drops", &[]).unwrap_err();
     // Another instance of the same image never saw any of it.
     assert_eq!(call(&mut restore(&image), "observe", &[]).unwrap(), FROZEN);
+}
+
+#[test]
+fn an_image_holds_nothing_of_the_process_that_made_it() {
+    let engine = engine();
+    let linked = linked(&engine, STATE, &Imports::new());
+    // Side by side, so that they have different places, and so have their embedder's structures.
+    let mut instances = [support::fresh(&linked), support::fresh(&linked)];
+    let files = instances.each_mut().map(|instance| {
+        call(instance, "init", &[]).unwrap();
+        // A stack limit and a frame were noted.
+        call(instance, "write", &[0, 1]).unwrap_err();
+        let mut file = image_file();
+        Image::capture(instance, &file).unwrap();
+        file.rewind().unwrap();
+        let mut bytes = Vec::new();
+        file.read_to_end(&mut bytes).unwrap();
+        bytes
+    });
+    assert!(files[0] == files[1]);
+    // What precedes memory, up to the first global, is zero.
+    let info = linked.module().info();
+    let memory = 4096 + info.layout.state_bytes as usize;
+    let header = memory - (info.layout.globals[0].unsigned_abs() as usize - 8)..memory;
+    assert!(header.len() >= 64);
+    assert!(files[0][header].iter().all(|byte| *byte == 0));
 }
 
 #[test]

@@ -5,7 +5,7 @@ use crate::values::{End, MemoryState, State, Value};
 use crate::{Finding, finding};
 use dormouse::compile::info::{Export, ExportKind, ModuleInfo, ValueType};
 use dormouse::compile::{CompileError, CompileOptions, compile};
-use dormouse::layout::{HEADER_BYTES, PAGE_BYTES};
+use dormouse::layout::PAGE_BYTES;
 use dormouse::{
     Callable, Engine, EngineOptions, Image, Imports, Instance, InstantiateError, Limits, Linked,
     Module, Reason, Trap,
@@ -211,11 +211,11 @@ pub fn frozen_difference(info: &ModuleInfo, one: &[u8], two: &[u8]) -> Option<St
         return Some(format!("images of {} and {} bytes", one.len(), two.len()));
     }
     // The checksum differs with anything.
-    let at = (HEADER_BYTES..one.len()).find(|at| one[*at] != two[*at]);
+    let at = (PAGE_BYTES..one.len()).find(|at| one[*at] != two[*at]);
     Some(match at {
         Some(at) => format!(
             "state at {:#x} is {:#04x} and {:#04x}",
-            at - HEADER_BYTES,
+            at - PAGE_BYTES,
             one[at],
             two[at]
         ),
@@ -241,9 +241,9 @@ pub fn decode_exports<'a>(
             .expect("the image has its whole state");
         u64::from_le_bytes(bytes.try_into().expect("eight bytes"))
     };
-    let state = |offset: u32| HEADER_BYTES + offset as usize;
+    let state = |offset: i32| PAGE_BYTES + info.layout.from_start(offset);
     let mut contents = Vec::new();
-    let mut start = state(info.layout.memory_offset);
+    let mut start = state(0);
     for memory in 0..info.memories.len() {
         let (bytes, kept) = (
             number(112 + 16 * memory),

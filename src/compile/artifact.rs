@@ -29,7 +29,7 @@ const MAGIC: [u8; 24] = *b"dormouse-artifact\0\0\0\0\0\0\0";
 
 /// The version of the file's format and of the contract between compiled code and the sandbox
 /// ([`crate::layout`]). To be raised with every change of either.
-pub const FORMAT_VERSION: u32 = 6;
+pub const FORMAT_VERSION: u32 = 7;
 
 /// Who compiled: an artifact of another compiler is compiled again.
 pub const COMPILER: &str = concat!("dormouse ", env!("CARGO_PKG_VERSION"), " cranelift 0.135.8");

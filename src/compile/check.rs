@@ -2,8 +2,8 @@
 
 use super::info::*;
 use crate::layout::{
-    EXCEPTION_BYTES_MAX, HEAP_RESERVED_BYTES, HEAP_START, MEMORY_RESERVED_BYTES, PAGE_BYTES,
-    STATE_BYTES_MAX, TABLE_ENTRY_BYTES, header,
+    EXCEPTION_BYTES_MAX, HEAP_RESERVED_BYTES, HEAP_START, InstanceLayout, MEMORY_RESERVED_BYTES,
+    PAGE_BYTES, STATE_BYTES_MAX, TABLE_ENTRY_BYTES, header,
 };
 
 type Check = Result<(), &'static str>;
@@ -221,16 +221,18 @@ fn imports(info: &ModuleInfo) -> Check {
 
 fn layout(info: &ModuleInfo) -> Check {
     let layout = &info.layout;
+    let state_bytes = u64::from(layout.state_bytes);
+    ensure(
+        (1..=STATE_BYTES_MAX).contains(&state_bytes)
+            && state_bytes.is_multiple_of(PAGE_BYTES as u64)
+            && layout.padding_bytes < PAGE_BYTES as u32,
+        "a state of no whole pages",
+    )?;
     memories(info)?;
     heap(info)?;
     elements(info)?;
     exceptions(info)?;
     links(info)?;
-    let end = u64::from(layout.memory_offset);
-    ensure(
-        end <= STATE_BYTES_MAX && end.is_multiple_of(PAGE_BYTES as u64),
-        "a misplaced memory",
-    )?;
     ensure(
         layout.globals.len() == info.globals.len(),
         "globals without a place",
@@ -238,7 +240,7 @@ fn layout(info: &ModuleInfo) -> Check {
     for (offset, global) in layout.globals.iter().zip(&info.globals) {
         let bytes = global.value.words() as u64 * 8;
         ensure(
-            fits((*offset).into(), bytes, end) && u64::from(*offset).is_multiple_of(bytes),
+            is_in_state(layout, *offset, bytes, bytes),
             "a misplaced global",
         )?;
     }
@@ -250,19 +252,30 @@ fn layout(info: &ModuleInfo) -> Check {
         let is_imported = index < info.imported_tables as usize;
         let bytes = u64::from(place.capacity) * TABLE_ENTRY_BYTES;
         ensure(
-            fits(place.length_offset.into(), 8, end)
-                && fits(place.entries_offset.into(), bytes, end)
-                && place.length_offset.is_multiple_of(8)
-                && place.entries_offset.is_multiple_of(8)
+            is_in_state(layout, place.length_offset, 8, 8)
+                && is_in_state(layout, place.entries_offset, bytes, 8)
                 && (is_imported || table.limits.minimum <= place.capacity.into()),
             "a misplaced table",
         )?;
     }
     ensure(
-        fits(layout.data_flags.into(), info.data.len() as u64, end)
-            && fits(layout.element_flags.into(), info.elements.len() as u64, end),
+        is_in_state(layout, layout.data_flags, info.data.len() as u64, 1)
+            && is_in_state(layout, layout.element_flags, info.elements.len() as u64, 1),
         "misplaced segment flags",
     )
+}
+
+/// Whether so many bytes lie in the state, not in the header or its padding, so aligned.
+fn is_in_state(layout: &InstanceLayout, offset: i32, bytes: u64, align: u64) -> bool {
+    let start = i64::from(layout.state_bytes) + i64::from(offset);
+    u64::try_from(start).is_ok_and(|start| {
+        fits(
+            start,
+            bytes,
+            u64::from(layout.state_bytes) - header::BYTES as u64,
+        ) && start >= layout.padding_bytes.into()
+            && start.is_multiple_of(align)
+    })
 }
 
 /// Checks that every memory has room of its own in the reservation and a word for its length.
@@ -272,12 +285,11 @@ fn memories(info: &ModuleInfo) -> Check {
         layout.memories.len() == info.memories.len(),
         "memories without a place",
     )?;
-    let state_end = u64::from(layout.memory_offset);
-    let mut start = state_end;
+    let mut start = 0;
     for (index, (place, memory)) in layout.memories.iter().zip(&info.memories).enumerate() {
-        let length_in_place = match u64::try_from(place.length_offset) {
-            Err(_) => index == 0 && place.length_offset == header::MEMORY_LENGTH,
-            Ok(offset) => index > 0 && fits(offset, 8, state_end) && offset.is_multiple_of(8),
+        let length_in_place = match index {
+            0 => place.length_offset == header::MEMORY_LENGTH,
+            _ => is_in_state(layout, place.length_offset, 8, 8),
         };
         ensure(length_in_place, "a memory without a length")?;
         ensure(
@@ -289,18 +301,14 @@ fn memories(info: &ModuleInfo) -> Check {
             (is_imported || memory.minimum_bytes() <= place.reserved_bytes)
                 && place.start >= start
                 && place.start.is_multiple_of(PAGE_BYTES as u64)
-                && fits(
-                    place.start,
-                    place.reserved_bytes,
-                    state_end + MEMORY_RESERVED_BYTES,
-                ),
+                && fits(place.start, place.reserved_bytes, MEMORY_RESERVED_BYTES),
             "a misplaced memory",
         )?;
         start = place.start + place.reserved_bytes;
     }
     ensure(
         !info.guards_memory()
-            || (layout.memories[0].start == state_end
+            || (layout.memories[0].start == 0
                 && layout.memories[0].reserved_bytes == MEMORY_RESERVED_BYTES),
         "a misplaced memory",
     )
@@ -316,13 +324,12 @@ fn heap(info: &ModuleInfo) -> Check {
         return ensure(!objects || info.is_linkable(), "objects without a heap");
     };
     ensure(!info.is_linkable(), "a heap that is not the store's")?;
-    let state_end = u64::from(info.layout.memory_offset);
-    let in_state = |offset: u64| fits(offset, 8, state_end) && offset.is_multiple_of(8);
+    let in_state = |offset| is_in_state(&info.layout, offset, 8, 8);
     ensure(
-        u64::try_from(heap.memory.length_offset).is_ok_and(in_state)
-            && in_state(heap.next_offset.into())
-            && in_state(heap.limit_offset.into())
-            && in_state(heap.free_offset.into())
+        in_state(heap.memory.length_offset)
+            && in_state(heap.next_offset)
+            && in_state(heap.limit_offset)
+            && in_state(heap.free_offset)
             && heap.memory.start == HEAP_START
             && heap.memory.reserved_bytes == HEAP_RESERVED_BYTES,
         "a misplaced object heap",
@@ -336,11 +343,9 @@ fn elements(info: &ModuleInfo) -> Check {
         info.layout.elements.len() == info.elements.len(),
         "elements without a place",
     )?;
-    let state_end = u64::from(info.layout.memory_offset);
     for (place, segment) in info.layout.elements.iter().zip(&info.elements) {
         let bytes = segment.elements.len() as u64 * TABLE_ENTRY_BYTES;
-        let in_place =
-            place.is_none_or(|at| fits(at.into(), bytes, state_end) && at.is_multiple_of(8));
+        let in_place = place.is_none_or(|at| is_in_state(&info.layout, at, bytes, 8));
         ensure(in_place, "misplaced elements")?;
     }
     Ok(())
@@ -353,7 +358,6 @@ fn links(info: &ModuleInfo) -> Check {
     let Some(links) = &info.layout.links else {
         return ensure(shared == 0, "imports that are not linked");
     };
-    let state_end = u64::from(info.layout.memory_offset);
     for (offset, count, words) in [
         (links.memories, info.imported_memories, 2),
         (links.tables, info.imported_tables, 2),
@@ -365,25 +369,20 @@ fn links(info: &ModuleInfo) -> Check {
         (links.store, 1, 1),
     ] {
         ensure(
-            offset.is_multiple_of(8)
+            is_in_state(&info.layout, offset, u64::from(count) * words * 8, 8)
                 && offset >= links.memories
-                && fits(
-                    offset.into(),
-                    u64::from(count) * words * 8,
-                    links.end.into(),
-                ),
+                && i64::from(offset) + i64::from(count) * words as i64 * 8 <= links.end.into(),
             "misplaced link words",
         )?;
     }
     ensure(
-        u64::from(links.end) <= state_end && links.end.is_multiple_of(8),
+        is_in_state(&info.layout, links.end, 0, 8),
         "misplaced link words",
     )
 }
 
 /// Checks that there is room for an exception of every tag.
 fn exceptions(info: &ModuleInfo) -> Check {
-    let state_end = u64::from(info.layout.memory_offset);
     ensure(
         info.layout.exception.is_none() || !info.is_linkable(),
         "a misplaced exception",
@@ -393,9 +392,10 @@ fn exceptions(info: &ModuleInfo) -> Check {
         let bytes = info.exception_header(index as u32) >> 32;
         let in_place = match info.is_linkable() {
             true => bytes <= EXCEPTION_BYTES_MAX,
-            false => info.layout.exception.is_some_and(|offset| {
-                offset.is_multiple_of(8) && fits(offset.into(), bytes, state_end)
-            }),
+            false => {
+                let place = info.layout.exception;
+                place.is_some_and(|offset| is_in_state(&info.layout, offset, bytes, 8))
+            }
         };
         ensure(in_place, "a misplaced exception")?;
     }
@@ -524,13 +524,14 @@ mod tests {
             Err("a tag imported but not there")
         );
         let mut alone = with_tags(1);
-        (alone.layout.links, alone.layout.exception) = (None, Some(0));
+        let place = alone.layout.links.take().map(|links| links.memories);
+        alone.layout.exception = place;
         assert_eq!(
             module_info(&alone, 0, 0),
             Err("imports that are not linked")
         );
         assert_eq!(
-            check(&|info| info.layout.exception = Some(0xffff_fff8)),
+            check(&|info| info.layout.exception = Some(-8)),
             Err("a misplaced exception")
         );
         let objects = ObjectRequest {
@@ -561,9 +562,14 @@ mod tests {
         };
         let check = |info: &ModuleInfo| module_info(info, 0, 0);
         assert_eq!(check(&info), Ok(()));
-        info.layout.elements = vec![Some(info.layout.memory_offset)];
+        info.layout.elements = vec![Some(0)];
         assert_eq!(check(&info), Err("misplaced elements"));
-        info.layout.elements = vec![Some(4)];
+        info.layout.elements = vec![Some(-84)];
+        assert_eq!(check(&info), Err("misplaced elements"));
+        info.layout.elements = vec![Some(-8192)];
+        assert_eq!(check(&info), Err("misplaced elements"));
+        // In the header.
+        info.layout.elements = vec![Some(-72)];
         assert_eq!(check(&info), Err("misplaced elements"));
         info.layout.elements = Vec::new();
         assert_eq!(check(&info), Err("elements without a place"));

@@ -34,42 +34,68 @@ pub struct LinkRequest {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LinkLayout {
     /// Of two words for each imported memory: the addresses of its first byte and of its length.
-    pub memories: u32,
+    pub memories: i32,
     /// Of two words for each imported table: the addresses of its first entry and of its length.
-    pub tables: u32,
+    pub tables: i32,
     /// Of a word for each imported global: its address.
-    pub globals: u32,
+    pub globals: i32,
     /// Of a [`StoreFunction`] for each imported function.
-    pub functions: u32,
+    pub functions: i32,
     /// Of a word for each type: its signature id in the store, with [`ARRAY_KIND`](super::ARRAY_KIND) for those of arrays.
-    pub types: u32,
+    pub types: i32,
     /// Of a word for each function: the reference to it.
-    pub references: u32,
+    pub references: i32,
     /// Of a word for each tag: what the store calls it.
-    pub tags: u32,
+    pub tags: i32,
     /// Of a word that is used in images only: the store whose functions the image refers to.
-    pub store: u32,
+    pub store: i32,
     /// Where they end.
-    pub end: u32,
+    pub end: i32,
 }
 
 impl LinkLayout {
     /// Takes room for all, given a way to take so many bytes of the state at such an alignment.
     pub(super) fn new(
         count: LinkRequest,
-        take: &mut impl FnMut(u64, u64) -> Result<u32, LayoutError>,
+        take: &mut impl FnMut(u64, u64) -> Result<i32, LayoutError>,
     ) -> Result<LinkLayout, LayoutError> {
-        let mut words = |count: u32, words: u64| take(u64::from(count) * words * 8, 8);
+        // Words for each memory, table, global, function, type, reference, tag, and the store.
+        let words = [
+            u64::from(count.imported_memories) * 2,
+            u64::from(count.imported_tables) * 2,
+            count.imported_globals.into(),
+            u64::from(count.imported_functions) * 2,
+            count.types.into(),
+            count.functions.into(),
+            count.tags.into(),
+            1,
+        ];
+        let mut next = take(words.iter().sum::<u64>() * 8, 8)?;
+        let places = words.map(|words| {
+            let at = next;
+            next += words as i32 * 8;
+            at
+        });
+        let [
+            memories,
+            tables,
+            globals,
+            functions,
+            types,
+            references,
+            tags,
+            store,
+        ] = places;
         Ok(LinkLayout {
-            memories: words(count.imported_memories, 2)?,
-            tables: words(count.imported_tables, 2)?,
-            globals: words(count.imported_globals, 1)?,
-            functions: words(count.imported_functions, 2)?,
-            types: words(count.types, 1)?,
-            references: words(count.functions, 1)?,
-            tags: words(count.tags, 1)?,
-            store: words(1, 1)?,
-            end: words(0, 1)?,
+            memories,
+            tables,
+            globals,
+            functions,
+            types,
+            references,
+            tags,
+            store,
+            end: next,
         })
     }
 }

@@ -11,15 +11,17 @@ const NONE: ObjectRequest = ObjectRequest {
 #[test]
 fn parts_do_not_overlap_and_memory_is_page_aligned() {
     let layout = InstanceLayout::new([8, 16, 8], [3, 0, 1000], 5, 7, &[], NONE, None).unwrap();
-    assert_eq!(layout.globals, [0, 16, 32]);
-    assert_eq!(layout.data_flags, 40);
-    assert_eq!(layout.element_flags, 45);
-    assert_eq!(layout.tables[0].length_offset, 56);
-    assert_eq!(layout.tables[0].entries_offset, 64);
-    assert_eq!(layout.tables[1].length_offset, 64 + 24);
-    assert_eq!(layout.tables[2].entries_offset, 64 + 24 + 8 + 8);
-    assert_eq!(layout.memory_offset as usize % PAGE_BYTES, 0);
-    assert!(u64::from(layout.memory_offset) >= 104 + 8000);
+    assert_eq!(layout.globals, [-80, -96, -104]);
+    assert_eq!(layout.data_flags, -109);
+    assert_eq!(layout.element_flags, -116);
+    assert_eq!(layout.tables[0].length_offset, -128);
+    assert_eq!(layout.tables[0].entries_offset, -128 - 24);
+    assert_eq!(layout.tables[1].length_offset, -152 - 8);
+    assert_eq!(layout.tables[2].entries_offset, -160 - 8 - 8000);
+    assert_eq!(layout.state_bytes, 8192);
+    assert_eq!(layout.padding_bytes, 8192 - 8168);
+    assert_eq!(layout.from_start(layout.tables[2].entries_offset), 24);
+    assert_eq!(layout.from_start(layout.globals[0]), 8192 - 80);
 }
 
 #[test]
@@ -28,7 +30,7 @@ fn state_too_large_is_refused() {
     assert!(
         InstanceLayout::new(
             [],
-            [(STATE_BYTES_MAX / 8) as u32 - 1],
+            [((STATE_BYTES_MAX - header::BYTES as u64) / 8) as u32 - 1],
             0,
             0,
             &[],
@@ -38,7 +40,16 @@ fn state_too_large_is_refused() {
         .is_ok()
     );
     assert!(
-        InstanceLayout::new([], [(STATE_BYTES_MAX / 8) as u32], 0, 0, &[], NONE, None).is_err()
+        InstanceLayout::new(
+            [],
+            [((STATE_BYTES_MAX - header::BYTES as u64) / 8) as u32],
+            0,
+            0,
+            &[],
+            NONE,
+            None
+        )
+        .is_err()
     );
 }
 
@@ -65,14 +76,15 @@ fn memories_share_the_reservation_without_overlap() {
     for memories in cases {
         let layout = InstanceLayout::new([8], [10], 1, 1, memories, NONE, None).unwrap();
         assert_eq!(layout.memories.len(), memories.len());
-        let mut end = u64::from(layout.memory_offset);
+        let mut end = 0;
         for (index, (memory, request)) in layout.memories.iter().zip(memories).enumerate() {
             assert!(memory.start >= end && memory.start.is_multiple_of(PAGE_BYTES as u64));
             assert!(memory.reserved_bytes >= request.minimum_bytes);
-            assert_eq!(memory.length_offset < 0, index == 0);
+            assert_eq!(memory.length_offset == header::MEMORY_LENGTH, index == 0);
             end = memory.start + memory.reserved_bytes;
         }
-        assert!(end <= u64::from(layout.memory_offset) + ALL);
+        assert!(end <= ALL);
+        assert_eq!(layout.memories[0].start, 0);
     }
     let uneven = [request(65536, 65536), request(0, u64::MAX)];
     let layout = InstanceLayout::new([], [], 0, 0, &uneven, NONE, None).unwrap();
@@ -113,9 +125,12 @@ fn the_object_heap_lies_behind_the_guard_and_moves_nothing() {
     assert!(layout.is_wide());
     assert_eq!(layout.memories, plain.memories);
     let heap = layout.heap.unwrap();
-    let (words, exception) = (heap.memory.length_offset as u32, layout.exception.unwrap());
-    assert_eq!((words, heap.next_offset, heap.free_offset), (8, 16, 32));
-    assert_eq!((exception, layout.data_flags), (40, 40 + 8 + 24));
+    let (words, exception) = (heap.memory.length_offset, layout.exception.unwrap());
+    assert_eq!(
+        (words, heap.next_offset, heap.free_offset),
+        (-88, -96, -112)
+    );
+    assert_eq!((exception, layout.data_flags), (-112 - 32, -145));
     assert!(heap.memory.start.is_multiple_of(PAGE_BYTES as u64));
     let memory = layout.memories[0];
     assert!(memory.start + memory.reserved_bytes + GUARD_BYTES <= heap.memory.start);

@@ -433,7 +433,7 @@ impl Inner {
             if let (SegmentMode::Passive, Some(place)) =
                 (&segment.mode, info.layout.elements[index])
             {
-                for element in 0..self.element_count(index) as u32 {
+                for element in 0..self.element_count(index) as i32 {
                     act(ANYREF, *self.word(place + element * 8));
                 }
             }
@@ -462,7 +462,7 @@ impl Inner {
             let tags = 0..info.tags.len() as u32;
             let bytes = tags.map(|tag| (info.exception_header(tag) >> 32) as u32);
             for offset in (0..bytes.max().unwrap_or(0)).step_by(8) {
-                collector.mark_reference(heap, shapes, *self.word(place + offset));
+                collector.mark_reference(heap, shapes, *self.word(place + offset as i32));
             }
         }
         *self.collector_mut() = collector;

@@ -47,7 +47,7 @@ impl Inner {
             return links.expect("it is of the same store").exception_address();
         }
         let place = self.linked.module().info().layout.exception;
-        self.vmctx() as u64 + u64::from(place.expect("the module has tags"))
+        self.at(place.expect("the module has tags")) as u64
     }
 
     /// The tag of the exception at an address: its index, or in a store what that calls it.

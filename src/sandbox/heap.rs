@@ -132,7 +132,7 @@ impl Inner {
         }
     }
 
-    fn heap_word_offset(&self, word: Word) -> u32 {
+    fn heap_word_offset(&self, word: Word) -> i32 {
         let layout = self.heap_layout();
         match word {
             Word::Next => layout.next_offset,

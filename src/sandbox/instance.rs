@@ -59,6 +59,8 @@ pub(crate) enum Place {
 /// The part of an instance that compiled code, host functions and signal handlers reach by pointer.
 pub(crate) struct Inner {
     pub slot: Slot,
+    /// The address all offsets of the layout count from.
+    vmctx: *mut u8,
     pub linked: Linked,
     /// Present in instances of a store.
     pub links: Option<Box<Links>>,
@@ -130,7 +132,12 @@ pub struct Instance {
 
 impl Inner {
     pub fn vmctx(&self) -> *mut u8 {
-        self.slot.vmctx()
+        self.vmctx
+    }
+
+    /// The address of what has this offset in the layout.
+    pub fn at(&self, offset: i32) -> *mut u8 {
+        self.vmctx.wrapping_offset(offset as isize)
     }
 
     pub fn engine(&self) -> &Engine {
@@ -162,31 +169,26 @@ impl Inner {
     }
 
     pub fn read_header(&self, offset: i32) -> u64 {
-        // SAFETY: header words lie in the slot's first page, which is accessible while the instance lives.
-        unsafe { self.vmctx().offset(offset as isize).cast::<u64>().read() }
+        // SAFETY: header words are the last of the state, which is accessible while the instance lives.
+        unsafe { self.at(offset).cast::<u64>().read() }
     }
 
     pub fn write_header(&mut self, offset: i32, value: u64) {
         // SAFETY: as in `read_header`.
-        unsafe {
-            self.vmctx()
-                .offset(offset as isize)
-                .cast::<u64>()
-                .write(value)
-        }
+        unsafe { self.at(offset).cast::<u64>().write(value) }
     }
 
     /// A word of the instance's state, by an offset of its layout.
-    pub fn word(&mut self, offset: u32) -> &mut u64 {
+    pub fn word(&mut self, offset: i32) -> &mut u64 {
         // SAFETY: offsets of the layout are aligned and lie in the accessible state; words are only ever reached through
         // the instance, which is borrowed.
-        unsafe { &mut *self.vmctx().add(offset as usize).cast::<u64>() }
+        unsafe { &mut *self.at(offset).cast::<u64>() }
     }
 
     /// As [`Inner::word`], to look at.
-    pub fn read_word(&self, offset: u32) -> u64 {
+    pub fn read_word(&self, offset: i32) -> u64 {
         // SAFETY: as in `word`.
-        unsafe { self.vmctx().add(offset as usize).cast::<u64>().read() }
+        unsafe { self.at(offset).cast::<u64>().read() }
     }
 
     /// Where a memory lies; the object heap has the index after the last.
@@ -198,12 +200,9 @@ impl Inner {
     /// Current length of a linear memory of this instance's own, or of the object heap; 0 for an imported memory.
     pub fn own_memory_length(&self, memory: usize) -> u64 {
         let layout = self.memory_layout(memory);
-        // SAFETY: the word lies in the header or in the state, by the layout, which is checked when the artifact is read;
-        // both are accessible while the instance lives.
-        let word = unsafe {
-            let at = self.vmctx().offset(layout.length_offset as isize);
-            at.cast::<u64>().read()
-        };
+        // SAFETY: the word lies in the header or elsewhere in the state, by the layout, which is checked when the artifact is read;
+        // all of it is accessible while the instance lives.
+        let word = unsafe { self.at(layout.length_offset).cast::<u64>().read() };
         word.min(layout.reserved_bytes)
     }
 
@@ -212,10 +211,7 @@ impl Inner {
         let layout = self.memory_layout(memory);
         debug_assert!(bytes <= layout.reserved_bytes);
         // SAFETY: as in `memory_length`.
-        unsafe {
-            let at = self.vmctx().offset(layout.length_offset as isize);
-            at.cast::<u64>().write(bytes);
-        }
+        unsafe { self.at(layout.length_offset).cast::<u64>().write(bytes) };
     }
 
     /// Current length of all linear memories of its own and of the object heap together; of a store's heap, what it lengthened.
@@ -252,20 +248,14 @@ impl Inner {
         let layout = self.linked.module().shared.info.layout.tables[index];
         let length = (*self.word(layout.length_offset)).min(layout.capacity.into()) as usize;
         // SAFETY: the layout has room for `capacity` entries there, in the accessible state.
-        unsafe {
-            let first = self
-                .vmctx()
-                .add(layout.entries_offset as usize)
-                .cast::<u64>();
-            std::slice::from_raw_parts_mut(first, length)
-        }
+        unsafe { std::slice::from_raw_parts_mut(self.at(layout.entries_offset).cast(), length) }
     }
 
     /// The bytes of a data segment, none if it was dropped.
     pub fn data_segment(&mut self, index: usize) -> &[u8] {
-        let flag = self.linked.module().shared.info.layout.data_flags as usize + index;
+        let flag = self.linked.module().shared.info.layout.data_flags + index as i32;
         // SAFETY: the flags lie in the accessible state, one byte a segment.
-        let dropped = unsafe { self.vmctx().add(flag).read() } != 0;
+        let dropped = unsafe { self.at(flag).read() } != 0;
         if dropped {
             &[]
         } else {
@@ -273,15 +263,15 @@ impl Inner {
         }
     }
 
-    fn segment_dropped(&self, flag: usize) -> bool {
+    fn segment_dropped(&self, flag: i32) -> bool {
         // SAFETY: as in `data_segment`.
-        unsafe { self.vmctx().add(flag).read() != 0 }
+        unsafe { self.at(flag).read() != 0 }
     }
 
     /// Marks a segment as dropped, given its flag's offset.
-    pub fn drop_segment(&mut self, flag: usize) {
+    pub fn drop_segment(&mut self, flag: i32) {
         // SAFETY: as in `data_segment`.
-        unsafe { self.vmctx().add(flag).write(1) }
+        unsafe { self.at(flag).write(1) }
     }
 
     /// memory.grow, of a memory of this instance's own: the previous length in pages, or `None` when it may not.
@@ -387,7 +377,7 @@ impl Inner {
         match &info.elements[segment] {
             // A declared segment counts as dropped from the start.
             declared if declared.mode == SegmentMode::Declared => 0,
-            _ if self.segment_dropped(info.layout.element_flags as usize + segment) => 0,
+            _ if self.segment_dropped(info.layout.element_flags + segment as i32) => 0,
             segment => segment.elements.len() as u64,
         }
     }
@@ -401,7 +391,7 @@ impl Inner {
     ) -> Result<u64, Reason> {
         let info = &module.shared.info;
         if let Some(place) = info.layout.elements[segment] {
-            return Ok(*self.word(place + index as u32 * TABLE_ENTRY_BYTES as u32));
+            return Ok(*self.word(place + index as i32 * TABLE_ENTRY_BYTES as i32));
         }
         match info.elements[segment].elements[index][..] {
             // What nearly every element is: a guest can ask for many at once, and the thread waits.
@@ -412,7 +402,7 @@ impl Inner {
 }
 
 impl Instance {
-    /// Puts an instance into a slot whose header page is accessible.
+    /// Puts an instance into a slot.
     ///
     /// State and memories are accessible already. Of the lengths, that of memory 0 is noted here.
     pub(crate) fn in_slot(
@@ -423,7 +413,9 @@ impl Instance {
         memories: &[u64],
         origin: Option<Rc<Origin>>,
     ) -> Instance {
+        let state_bytes = linked.module().info().layout.state_bytes;
         let inner = Box::new(Inner {
+            vmctx: slot.start().wrapping_add(state_bytes as usize),
             slot,
             linked: linked.clone(),
             links: None,

@@ -7,7 +7,7 @@ use super::slots::SlotError;
 use super::trap::{Limit, Reason, TrapKind};
 use crate::compile::info::{ConstantInstruction, ModuleInfo, SegmentMode, ValueType};
 use crate::layout::{
-    HEADER_BYTES, I31_BIT, NULL_REFERENCE, PAGE_BYTES, TABLE_ENTRY_BYTES, externalize, internalize,
+    I31_BIT, NULL_REFERENCE, PAGE_BYTES, TABLE_ENTRY_BYTES, externalize, internalize,
 };
 use std::any::Any;
 use std::fmt;
@@ -141,7 +141,7 @@ impl Instance {
 }
 
 /// What is accessible of an instance with memories, and an object heap, of these lengths, from the slot's start, in
-/// whole pages: header, state and memory 0 first, then every further memory and the heap if it is not empty.
+/// whole pages: state and memory 0 first, then every further memory and the heap if it is not empty.
 pub(crate) fn accessible_parts<'a>(
     info: &'a ModuleInfo,
     memories: &'a [u64],
@@ -152,11 +152,12 @@ pub(crate) fn accessible_parts<'a>(
         .iter()
         .map(|bytes| whole(*bytes))
         .sum();
-    let first = 0..HEADER_BYTES + info.layout.memory_offset as usize + first;
+    let state_bytes = info.layout.state_bytes as usize;
+    let first = 0..state_bytes + first;
     let further = memories.iter().zip(info.layout.regions()).skip(adjoining);
     std::iter::once(first).chain(further.filter(|(bytes, _)| **bytes > 0).map(
         move |(bytes, layout)| {
-            let start = HEADER_BYTES + layout.start as usize;
+            let start = state_bytes + layout.start as usize;
             start..start + whole(*bytes)
         },
     ))
@@ -189,7 +190,7 @@ impl Inner {
             for expression in &segment.elements {
                 let Some(offset) = &mut at else { break };
                 *self.word(*offset) = self.evaluate(expression)?[0];
-                *offset += TABLE_ENTRY_BYTES as u32;
+                *offset += TABLE_ENTRY_BYTES as i32;
             }
         }
         for (index, segment) in info.elements.iter().enumerate() {
@@ -197,7 +198,7 @@ impl Inner {
                 let destination = self.evaluate(offset)?[0];
                 let count = segment.elements.len() as u64;
                 self.table_init(*target as usize, index, destination, 0, count)?;
-                self.drop_segment(info.layout.element_flags as usize + index);
+                self.drop_segment(info.layout.element_flags + index as i32);
             }
         }
         for (index, segment) in info.data.iter().enumerate() {
@@ -209,7 +210,7 @@ impl Inner {
                     .and_then(|memory| memory.get_mut(..bytes.len()))
                     .ok_or(Reason::Trap(TrapKind::MemoryOutOfBounds))?
                     .copy_from_slice(bytes);
-                self.drop_segment(info.layout.data_flags as usize + index);
+                self.drop_segment(info.layout.data_flags + index as i32);
             }
         }
         Ok(())

@@ -233,34 +233,30 @@ impl Inner {
         let info = module.info();
         let layout = info.layout.links;
         let layout = layout.expect("only linkable modules are linked");
-        let mut words = |offset: u32, values: &mut dyn Iterator<Item = u64>| {
+        let mut words = |offset: i32, values: &mut dyn Iterator<Item = u64>| {
             for (index, value) in values.enumerate() {
-                *self.word(offset + index as u32 * 8) = value;
+                *self.word(offset + index as i32 * 8) = value;
             }
         };
         // SAFETY: every owner is an instance of the store, alive; only its layout is looked at.
         unsafe {
             let memories = links.memories.iter().flat_map(|(owner, index)| {
                 let owner = owner.as_ptr();
-                let length = (*owner).memory_layout(*index).length_offset as isize;
-                let length = (*owner).vmctx().offset(length) as u64;
-                [(*owner).own_memory_base(*index) as u64, length]
+                let length = (*owner).memory_layout(*index).length_offset;
+                let length = (*owner).at(length);
+                [(*owner).own_memory_base(*index), length].map(|place| place as u64)
             });
             words(layout.memories, &mut { memories });
             let tables = links.tables.iter().flat_map(|(owner, index)| {
                 let owner = owner.as_ptr();
                 let place = (*owner).linked.module().info().layout.tables[*index];
-                let vmctx = (*owner).vmctx() as u64;
-                [
-                    vmctx + u64::from(place.entries_offset),
-                    vmctx + u64::from(place.length_offset),
-                ]
+                [place.entries_offset, place.length_offset].map(|offset| (*owner).at(offset) as u64)
             });
             words(layout.tables, &mut { tables });
             let globals = links.globals.iter().map(|(owner, index)| {
                 let owner = owner.as_ptr();
                 let offset = (*owner).linked.module().info().layout.globals[*index];
-                (*owner).vmctx() as u64 + u64::from(offset)
+                (*owner).at(offset) as u64
             });
             words(layout.globals, &mut { globals });
         }
@@ -299,10 +295,7 @@ impl Inner {
         links.store.find(|inner| {
             for (offset, word) in words {
                 // SAFETY: an instance of the store, alive; its header is accessible.
-                unsafe {
-                    let place = (*inner).vmctx().offset(offset as isize);
-                    place.cast::<u64>().write(word);
-                }
+                unsafe { (*inner).at(offset).cast::<u64>().write(word) };
             }
             None::<()>
         });
@@ -446,7 +439,7 @@ impl Inner {
         unsafe {
             let info = (*owner).linked.module().info();
             let words = info.globals[index].value.words();
-            let at = (*owner).vmctx().add(info.layout.globals[index] as usize);
+            let at = (*owner).at(info.layout.globals[index]);
             std::slice::from_raw_parts_mut(at.cast(), words)
         }
     }

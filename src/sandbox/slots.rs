@@ -9,7 +9,7 @@
 //! most take more, too: one for each memory after the first, which has mappings of its own.
 
 use super::os::{self, Access, Reservation};
-use crate::layout::{HEADER_BYTES, InstanceLayout, SLOT_BYTES, WIDE_SLOT_BYTES};
+use crate::layout::{InstanceLayout, SLOT_BYTES, WIDE_SLOT_BYTES};
 use std::cell::RefCell;
 use std::io;
 use std::rc::Rc;
@@ -59,16 +59,13 @@ impl Pool {
         let block = self.blocks.last().expect("a block was just made sure of");
         let start = block.base() as usize + block_bytes - self.untouched * bytes;
         self.untouched -= 1;
-        Ok(FreeSlot {
-            vmctx: start + HEADER_BYTES,
-            extent: 0,
-        })
+        Ok(FreeSlot { start, extent: 0 })
     }
 }
 
 #[derive(Clone, Copy, Debug)]
 struct FreeSlot {
-    vmctx: usize,
+    start: usize,
     /// Bytes from the slot's start that hold mappings of its last instance; 0 when they were cleared.
     extent: usize,
 }
@@ -94,7 +91,7 @@ pub enum SlotError {
 #[derive(Debug)]
 pub struct Slot {
     slots: Rc<Slots>,
-    vmctx: *mut u8,
+    start: *mut u8,
     wide: bool,
     /// How many instances of the plainest kind it counts for.
     places: usize,
@@ -141,7 +138,7 @@ impl Slots {
         state.places += places;
         Ok(Slot {
             slots: self.clone(),
-            vmctx: free.vmctx as *mut u8,
+            start: free.start as *mut u8,
             wide,
             places,
             extent: free.extent,
@@ -155,14 +152,9 @@ impl Slots {
 }
 
 impl Slot {
-    /// The address all offsets of the layout count from.
-    pub fn vmctx(&self) -> *mut u8 {
-        self.vmctx
-    }
-
-    /// Where the slot, and with it the header page, begins.
+    /// Where it begins, and with it the state.
     pub fn start(&self) -> *mut u8 {
-        self.vmctx.wrapping_sub(HEADER_BYTES)
+        self.start
     }
 
     /// Its length.
@@ -211,7 +203,7 @@ impl Drop for Slot {
             false => &mut state.narrow,
         };
         pool.free.push(FreeSlot {
-            vmctx: self.vmctx as usize,
+            start: self.start as usize,
             extent: self.extent,
         });
     }

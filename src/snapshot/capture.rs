@@ -6,7 +6,7 @@ use super::image::{
 };
 use super::layer::{Layer, page_of, runs_over};
 use super::linked;
-use crate::layout::{HEADER_BYTES, PAGE_BYTES};
+use crate::layout::{PAGE_BYTES, header};
 use crate::sandbox::{Instance, accessible_parts};
 use std::fs::File;
 use std::os::unix::fs::FileExt;
@@ -58,7 +58,7 @@ impl Image {
             return Err(ImageError::InCall);
         }
         instance.wake();
-        let mut linked_state = linked::LinkedState::of(instance.inner_mut())?;
+        linked::check_objects(instance.inner_mut())?;
         let inner = instance.inner();
         let module = inner.linked.module();
         let info = module.info();
@@ -67,22 +67,17 @@ impl Image {
             .collect();
         let mut parts = Vec::new();
         let mut kept = Vec::new();
+        let state_bytes = info.layout.state_bytes as usize;
         for range in accessible_parts(info, &lengths) {
-            let first = range.start == 0;
-            let start = range.start + if first { HEADER_BYTES } else { 0 };
             // SAFETY: the parts are what is accessible of an instance with memories of these lengths, without a gap in any; the
             // instance is borrowed and no call is in progress, so nothing changes them.
             let part = unsafe {
-                std::slice::from_raw_parts(inner.slot.start().add(start), range.end - start)
+                std::slice::from_raw_parts(inner.slot.start().add(range.start), range.len())
             };
-            let state_bytes = if first {
-                info.layout.memory_offset as usize
-            } else {
-                0
-            };
-            let kept_bytes = kept_bytes(part, state_bytes);
+            let least = if range.start == 0 { state_bytes } else { 0 };
+            let kept_bytes = kept_bytes(part, least);
             parts.push(&part[..kept_bytes]);
-            kept.push(kept_bytes - state_bytes);
+            kept.push(kept_bytes - least);
         }
         // The parts are the state with memory 0, and every further memory and the heap if it is not empty.
         let adjoining = info.adjoining_memories();
@@ -98,12 +93,12 @@ impl Image {
                 },
             })
             .collect();
-        // The state is in the first part; that of an instance of a store is kept in other words.
-        if let Some(state) = &mut linked_state {
-            let first = parts[0];
-            let (bytes, memory) = first.split_at(info.layout.memory_offset as usize);
-            parts.splice(..1, [state.relocatable(bytes, inner), memory]);
-        }
+        // The state is in the first part: without the header, and that of an instance of a store in other words.
+        let (state, memory) = parts[0].split_at(state_bytes);
+        let mut state = state.to_vec();
+        state[state_bytes - header::BYTES..].fill(0);
+        linked::make_relocatable(&mut state, inner);
+        parts.splice(..1, [&state[..], memory]);
         let contents_bytes: usize = parts.iter().map(|part| part.len()).sum();
         let memory_bytes = lengths.iter().sum();
         let layer = match base {
@@ -123,7 +118,7 @@ impl Image {
         };
         let description = Description {
             artifact: module.shared.checksum,
-            contents_bytes: (HEADER_BYTES + contents_bytes) as u64,
+            contents_bytes: (PAGE_BYTES + contents_bytes) as u64,
             pages: kept.len() as u64,
             memories,
             layer,
@@ -134,7 +129,7 @@ impl Image {
         // One page at a time: file systems cache what is written at once as one large folio, and a fault on any page of it would
         // map all of them.
         for (number, page) in kept {
-            file.write_all_at(page, (HEADER_BYTES + number * PAGE_BYTES) as u64)?;
+            file.write_all_at(page, ((1 + number) * PAGE_BYTES) as u64)?;
         }
         Ok(ImageReport {
             file_bytes: description.file_bytes(),

@@ -6,7 +6,7 @@
 
 use super::image::{Description, ImageError};
 use super::working_set::{self, Prefetch, WorkingSet};
-use crate::layout::{HEADER_BYTES, PAGE_BYTES};
+use crate::layout::PAGE_BYTES;
 use crate::sandbox::{Contents, Part};
 use std::fs::File;
 
@@ -45,19 +45,15 @@ impl CheckedImage {
         };
         let (description, _) = Description::of(&file)?;
         let contents = description.contents(file, base)?;
-        // By what is known before the module is: memory 0 and the state follow the first page in the contents as in the slot.
+        // By what is known before the module is: after the description, state and memory 0 follow each other as in the slot.
+        let bytes = contents.bytes().saturating_sub(PAGE_BYTES);
         let first = Part {
             start: 0,
-            bytes: contents.bytes(),
-            file_start: 0,
-            file_bytes: contents.bytes(),
+            bytes,
+            file_start: PAGE_BYTES,
+            file_bytes: bytes,
         };
-        let mut ranges = working_set.file_ranges(&[first]);
-        // The state's first page holds the lengths of further memories, which opening compares.
-        let least = (HEADER_BYTES + PAGE_BYTES).min(contents.bytes()) as u64;
-        if let Some(range) = ranges.first_mut() {
-            range.end = range.end.max(least);
-        }
+        let ranges = working_set.file_ranges(&[first]);
         Prefetch::new(&contents, &ranges)?.run()?;
         Ok((
             CheckedImage {

@@ -1,16 +1,16 @@
 //! The image file.
 //!
 //! ```text
-//!   offset 0            4096                     4096 + G                      file end
+//!   offset 0            4096                     4096 + state_bytes            file end
 //!   +-------------------+------------------------+-----------------------------+
-//!   | description       | globals, tables, flags | linear memory 0, up to its  |
-//!   | (the fields below)|                        | last page that is not zero  |
+//!   | description       | tables, flags, globals,| linear memory 0, up to its  |
+//!   | (the fields below)| zeros for the header   | last page that is not zero  |
 //!   +-------------------+------------------------+-----------------------------+
-//!   ^ slot start        ^ vmctx                  ^ vmctx + G
+//!                       ^ slot start             ^ vmctx
 //! ```
 //!
-//! The whole file is mapped over the start of a slot, in one go. Its first page becomes the instance's header page,
-//! whose words are written anew, so that header, state and memory are one mapping. Pages that are zero are holes. When
+//! From its second page on it is mapped over the start of a slot, in one go. The header's words are written anew, so
+//! that header, state and memory are one mapping. Pages that are zero are holes. When
 //! little of the memory's initial length would be left beyond the last page that is not zero, the file covers that too
 //! and no second mapping is needed.
 //!
@@ -29,7 +29,7 @@ use super::checked::CheckedImage;
 use super::layer::{Layer, RUNS_MAX};
 use super::working_set::WorkingSet;
 use crate::compile::info::ModuleInfo;
-use crate::layout::{HEADER_BYTES, PAGE_BYTES};
+use crate::layout::PAGE_BYTES;
 use crate::sandbox::os;
 use crate::sandbox::{Contents, IMAGE_MAPPINGS, Linked, Origin, Part, accessible_parts};
 use std::cell::RefCell;
@@ -40,7 +40,7 @@ use std::os::unix::fs::FileExt;
 use std::rc::Rc;
 
 const MAGIC: [u8; 16] = *b"dormouse-image\r\n";
-const VERSION: u32 = 3;
+const VERSION: u32 = 4;
 
 /// Zero bytes at the end of the initial memory that the file covers rather than leaving them to a mapping of their own.
 pub(super) const COVERED_TAIL_BYTES: u64 = 1 << 20;
@@ -181,13 +181,13 @@ impl Description {
     /// Length of the file.
     pub fn file_bytes(&self) -> u64 {
         match &self.layer {
-            Some(layer) => HEADER_BYTES as u64 + layer.pages() * PAGE_BYTES as u64,
+            Some(layer) => PAGE_BYTES as u64 + layer.pages() * PAGE_BYTES as u64,
             None => self.contents_bytes,
         }
     }
 
     /// The first page of a file with these pages after it, of those that follow each other in it.
-    pub fn encode(&self, pages: &[(usize, &[u8])]) -> [u8; HEADER_BYTES] {
+    pub fn encode(&self, pages: &[(usize, &[u8])]) -> [u8; PAGE_BYTES] {
         let mut hasher = self.hasher();
         for (number, page) in pages {
             add_page(&mut hasher, *number, page);
@@ -195,8 +195,8 @@ impl Description {
         self.first_page(hasher.finalize().as_bytes())
     }
 
-    fn first_page(&self, checksum: &[u8; CHECKSUM_BYTES]) -> [u8; HEADER_BYTES] {
-        let mut page = [0; HEADER_BYTES];
+    fn first_page(&self, checksum: &[u8; CHECKSUM_BYTES]) -> [u8; PAGE_BYTES] {
+        let mut page = [0; PAGE_BYTES];
         let fields = self.fields();
         page[..fields.len()].copy_from_slice(&fields);
         page[fields.len()..][..CHECKSUM_BYTES].copy_from_slice(checksum);
@@ -263,12 +263,12 @@ impl Description {
     }
 
     /// Reads the description of a file, without verifying it, and the page it is on.
-    pub fn of(file: &File) -> Result<(Description, [u8; HEADER_BYTES]), ImageError> {
+    pub fn of(file: &File) -> Result<(Description, [u8; PAGE_BYTES]), ImageError> {
         let file_bytes = file.metadata()?.len();
-        if file_bytes < HEADER_BYTES as u64 {
+        if file_bytes < PAGE_BYTES as u64 {
             return Err(ImageError::NotAnImage);
         }
-        let mut page = [0; HEADER_BYTES];
+        let mut page = [0; PAGE_BYTES];
         read(file, &mut page, 0)?;
         Ok((Description::read(&page, file_bytes)?, page))
     }
@@ -280,7 +280,7 @@ impl Description {
         let mut hasher = description.hasher();
         let mut buffer = vec![0; READ_BYTES];
         let page_bytes = PAGE_BYTES as u64;
-        let mut at = HEADER_BYTES as u64;
+        let mut at = PAGE_BYTES as u64;
         // Holes are passed over: pages of zeros do not count, and once read they would be kept in memory, and mapped along with what
         // calls touch.
         while at < file_bytes
@@ -292,7 +292,7 @@ impl Description {
             while at < end {
                 let bytes = &mut buffer[..(end - at).min(READ_BYTES as u64) as usize];
                 read(file, bytes, at)?;
-                let first = (at as usize - HEADER_BYTES) / PAGE_BYTES;
+                let first = (at as usize - PAGE_BYTES) / PAGE_BYTES;
                 for (number, page) in pages_not_zero(&[bytes]) {
                     add_page(&mut hasher, first + number, page);
                 }
@@ -382,7 +382,7 @@ fn parts(info: &ModuleInfo, description: &Description, contents: &[u8]) -> Optio
             && memory.kept_bytes.is_multiple_of(PAGE_BYTES as u64);
         // The guest is held to the length that the state says.
         let is_noted = || {
-            let at = HEADER_BYTES + layout.length_offset as usize;
+            let at = PAGE_BYTES + info.layout.from_start(layout.length_offset);
             let word = contents.get(at..at + 8);
             word == Some(&memory.bytes.to_le_bytes()[..])
         };
@@ -399,12 +399,13 @@ fn parts(info: &ModuleInfo, description: &Description, contents: &[u8]) -> Optio
         .sum();
     let kept =
         std::iter::once(first as usize).chain(further.map(|memory| memory.kept_bytes as usize));
-    let mut file_start = 0;
+    // After the description.
+    let mut file_start = PAGE_BYTES;
     let parts = accessible_parts(info, &lengths)
         .zip(kept)
         .map(|(range, kept_bytes)| {
             let state_bytes = match range.start {
-                0 => HEADER_BYTES + info.layout.memory_offset as usize,
+                0 => info.layout.state_bytes as usize,
                 _ => 0,
             };
             let part = Part {
@@ -492,6 +493,8 @@ impl Image {
                 contents,
                 mapping,
                 parts,
+                padding_bytes: module.info().layout.padding_bytes as usize,
+                header_page: module.info().layout.state_bytes / PAGE_BYTES as u32 - 1,
                 memories: description
                     .memories
                     .iter()

@@ -16,7 +16,6 @@ use super::capture::ImageReport;
 use super::image::{Image, ImageError};
 use super::restore::RestoreError;
 use crate::compile::info::{ModuleInfo, ValueType};
-use crate::layout::LinkLayout;
 use crate::sandbox::{Inner, InstanceId, Limits, Linked, Module, Store, StoreImports};
 use std::any::Any;
 use std::collections::HashMap;
@@ -26,86 +25,70 @@ const OWN: u64 = 1 << 32;
 const FOREIGN: u64 = 2 << 32;
 
 /// Link words a memory or a table takes.
-const PAIR_BYTES: u32 = 16;
+const PAIR_BYTES: i32 = 16;
 
-/// The state of an instance of a store, for an image.
-pub(super) struct LinkedState {
-    links: LinkLayout,
-    state: Vec<u8>,
+/// Refuses an instance of a store that refers to its objects.
+pub(super) fn check_objects(inner: &mut Inner) -> Result<(), ImageError> {
+    match inner.is_linked() && inner.refers_to_objects() {
+        true => Err(ImageError::HasObjects),
+        false => Ok(()),
+    }
 }
 
-impl LinkedState {
-    /// `None` for an instance that is in no store.
-    pub fn of(inner: &mut Inner) -> Result<Option<LinkedState>, ImageError> {
-        let Some(links) = inner.linked.module().info().layout.links else {
-            return Ok(None);
-        };
-        match inner.refers_to_objects() {
-            false => Ok(Some(LinkedState {
-                links,
-                state: Vec::new(),
-            })),
-            true => Err(ImageError::HasObjects),
-        }
-    }
-
-    /// The state in the words of an image.
-    pub fn relocatable(&mut self, state: &[u8], inner: &Inner) -> &[u8] {
-        self.state = state.to_vec();
-        let links = inner.links.as_ref().expect("an instance of a store");
-        let info = inner.linked.module().info();
-        // What is imported may be given by another function of the import's type then, and not of a narrower one that a place
-        // may ask for: a function of a narrower type is that very one.
-        let replaceable = |function: &u64| {
-            let function = *function as usize;
-            let ty = links.types[info.functions[function].type_index as usize];
-            function >= info.imported_functions as usize
-                || links.references[function] >> 32 == u64::from(ty)
-        };
-        let functions: HashMap<u64, u64> = (0..links.references.len() as u64)
-            .filter(replaceable)
-            .map(|function| (links.references[function as usize], function))
-            .collect();
-        let mut foreign = false;
-        for at in references(info, |at| self.word(at)) {
-            let reference = self.word(at);
-            let kept = match functions.get(&reference) {
-                _ if reference == 0 => 0,
-                Some(function) => OWN | function,
-                None => {
-                    foreign = true;
-                    FOREIGN | u64::from(reference as u32)
-                }
-            };
-            self.put(at, kept);
-        }
-        let LinkLayout { memories, end, .. } = self.links;
-        self.state[memories as usize..end as usize].fill(0);
-        for memory in 0..info.imported_memories {
-            let bytes = inner.memory_length(memory as usize);
-            self.put(memories + memory * PAIR_BYTES, bytes);
-        }
-        for (table, length) in (0..).zip(links.table_lengths()) {
-            self.put(self.links.tables + table * PAIR_BYTES, length);
-        }
-        if foreign {
-            self.put(self.links.store, links.store.id);
-        }
-        &self.state
-    }
-
-    fn word(&self, at: u32) -> u64 {
-        let bytes = &self.state[at as usize..][..8];
+/// Puts a copy of the state of an instance into the words of an image, if it is one of a store.
+pub(super) fn make_relocatable(state: &mut [u8], inner: &Inner) {
+    let info = inner.linked.module().info();
+    let (Some(links), Some(layout)) = (&inner.links, info.layout.links) else {
+        return;
+    };
+    let word = |state: &[u8], offset: i32| {
+        let bytes = &state[info.layout.from_start(offset)..][..8];
         u64::from_le_bytes(bytes.try_into().expect("8 bytes"))
+    };
+    let put = |state: &mut [u8], offset: i32, word: u64| {
+        state[info.layout.from_start(offset)..][..8].copy_from_slice(&word.to_le_bytes());
+    };
+    // What is imported may be given by another function of the import's type then, and not of a narrower one that a place
+    // may ask for: a function of a narrower type is that very one.
+    let replaceable = |function: &u64| {
+        let function = *function as usize;
+        let ty = links.types[info.functions[function].type_index as usize];
+        function >= info.imported_functions as usize
+            || links.references[function] >> 32 == u64::from(ty)
+    };
+    let functions: HashMap<u64, u64> = (0..links.references.len() as u64)
+        .filter(replaceable)
+        .map(|function| (links.references[function as usize], function))
+        .collect();
+    let mut foreign = false;
+    for at in references(info, |at| word(state, at)) {
+        let reference = word(state, at);
+        let kept = match functions.get(&reference) {
+            _ if reference == 0 => 0,
+            Some(function) => OWN | function,
+            None => {
+                foreign = true;
+                FOREIGN | u64::from(reference as u32)
+            }
+        };
+        put(state, at, kept);
     }
-
-    fn put(&mut self, at: u32, word: u64) {
-        self.state[at as usize..][..8].copy_from_slice(&word.to_le_bytes());
+    let [first, end] = [layout.memories, layout.end].map(|at| info.layout.from_start(at));
+    state[first..end].fill(0);
+    for memory in 0..info.imported_memories {
+        let bytes = inner.memory_length(memory as usize);
+        put(state, layout.memories + memory as i32 * PAIR_BYTES, bytes);
+    }
+    for (table, length) in (0..).zip(links.table_lengths()) {
+        put(state, layout.tables + table * PAIR_BYTES, length);
+    }
+    if foreign {
+        put(state, layout.store, links.store.id);
     }
 }
 
 /// Where in the state the references to functions are, given a way to read it.
-fn references(info: &ModuleInfo, word: impl Fn(u32) -> u64) -> Vec<u32> {
+fn references(info: &ModuleInfo, word: impl Fn(i32) -> u64) -> Vec<i32> {
     let mut found = Vec::new();
     for (index, global) in info.globals.iter().enumerate() {
         if index >= info.imported_globals as usize && info.refers_to_functions(global.value) {
@@ -116,7 +99,7 @@ fn references(info: &ModuleInfo, word: impl Fn(u32) -> u64) -> Vec<u32> {
         let element = ValueType::Reference(table.element);
         if index >= info.imported_tables as usize && info.refers_to_functions(element) {
             let place = info.layout.tables[index];
-            let length = word(place.length_offset).min(place.capacity.into()) as u32;
+            let length = word(place.length_offset).min(place.capacity.into()) as i32;
             found.extend((0..length).map(|entry| place.entries_offset + entry * 8));
         }
     }
@@ -186,7 +169,7 @@ impl Image {
             let what = "it refers to functions of other instances of another store";
             return Err(RestoreError::Mismatch(what));
         }
-        let words: Vec<(u32, u64)> = references(info, |at| inner.read_word(at))
+        let words: Vec<(i32, u64)> = references(info, |at| inner.read_word(at))
             .into_iter()
             .map(|at| (at, inner.read_word(at)))
             .collect();

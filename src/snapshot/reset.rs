@@ -6,12 +6,13 @@
 //! * The scan answers in batches; it goes on where it stopped until it has seen the whole range.
 //! * Memory that was grown is given back whole, before anything else, so that its pages need no scan.
 //! * If the scan fails for any reason, everything written is dropped.
+//! * The header's words, zero in the image, are written anew at the end; until then nothing asks for them.
 //!
 //! A page becomes private by a page fault and in no other way, and the kernel counts a thread's faults, those taken inside
 //! system calls too. So an instance whose thread took none since its last reset has the private pages it had
 //! then, all of which are put back, and needs no scan.
 
-use crate::layout::{HEADER_BYTES, PAGE_BYTES};
+use crate::layout::PAGE_BYTES;
 use crate::sandbox::os::{self, Access, PageMap, PageRun, Pages};
 use crate::sandbox::{Instance, Origin, Settled};
 use std::any::Any;
@@ -32,8 +33,6 @@ const RESETS_PER_SET: u32 = 256;
 
 /// The binary logarithm of how many entries a page of page-table entries has; a page of the level above spans so many of them.
 const PAGE_TABLE_PAGES_LOG2: u32 = 9;
-
-const HEADER_PAGES: u32 = (HEADER_BYTES / PAGE_BYTES) as u32;
 
 /// Why an instance could not be reset; it must not be used again.
 #[derive(Debug)]
@@ -85,7 +84,7 @@ impl Instance {
         self.resets = self.resets.wrapping_add(1);
         if report.pages_kept >= AGING_PAGES && self.resets.is_multiple_of(RESETS_PER_SET) {
             self.drop_private_pages(&origin)?;
-            self.held_bytes = held_bytes(&[]);
+            self.held_bytes = held_bytes(origin.header_page, &[]);
             report.pages_dropped += std::mem::take(&mut report.pages_kept);
         }
         self.write_header(origin.first_memory_bytes());
@@ -134,14 +133,14 @@ impl Instance {
         if unprepared || !scanned {
             drop_all(origin, start)?;
             os::populate_writable(start as *mut u8, &origin.written.borrow());
-            self.held_bytes = held_bytes(&origin.written.borrow());
+            self.held_bytes = held_bytes(origin.header_page, &origin.written.borrow());
             return Ok(if scanned {
                 report
             } else {
                 ResetReport::default()
             });
         }
-        self.held_bytes = held_bytes(&runs);
+        self.held_bytes = held_bytes(origin.header_page, &runs);
         if runs.len() <= WRITTEN_RUNS_MAX {
             let faults = os::thread_faults();
             self.settled = Some(Box::new(Settled { runs, faults }));
@@ -163,14 +162,10 @@ impl Instance {
         let origin = self.origin.clone().ok_or(ResetError::NoImage)?;
         self.give_back_grown_memory(&origin)?;
         self.settled = None;
-        self.held_bytes = held_bytes(&[]) - PAGE_BYTES as u64;
+        self.held_bytes = held_bytes(origin.header_page, &[]) - PAGE_BYTES as u64;
         // Noted first: also if dropping fails halfway, the header page may be gone.
         self.drop_header(origin.first_memory_bytes());
-        let start = self.inner().slot.start() as usize;
-        for part in &origin.parts {
-            drop_pages(start + part.start..start + part.end())?;
-        }
-        Ok(())
+        drop_all(&origin, self.inner().slot.start() as usize)
     }
 
     /// Makes the memory that the guest grew inaccessible again, so that none of it is left for a later call to find.
@@ -215,34 +210,39 @@ impl Instance {
 
 /// What an instance with these private pages, and its header's, holds: the pages, and their page tables. Slots are more than
 /// 1 GiB apart, so they share neither of the two lowest levels.
-pub(super) fn held_bytes(runs: &[(u32, u32)]) -> u64 {
+pub(super) fn held_bytes(header_page: u32, runs: &[(u32, u32)]) -> u64 {
+    let at = runs.partition_point(|(_, end)| *end <= header_page);
+    let (before, after) = runs.split_at(at);
+    let has_header = after.first().is_some_and(|run| run.0 <= header_page);
+    let header = (!has_header).then_some((header_page, header_page + 1));
+    let runs = before.iter().copied().chain(header);
+    let runs = runs.chain(after.iter().copied());
     let spans = |pages_log2: u32| {
-        let (mut spans, mut last) = (1, 0);
-        for (first, end) in runs {
-            let (first, end) = (first >> pages_log2, (end - 1) >> pages_log2);
-            let seen = u64::from(first <= last);
-            spans += u64::from(end - first) + 1 - seen;
-            last = end;
+        let (mut spans, mut next) = (0, 0);
+        for (first, end) in runs.clone() {
+            let (first, end) = ((first >> pages_log2).max(next), (end - 1) >> pages_log2);
+            spans += u64::from(end + 1 - first);
+            next = end + 1;
         }
         spans
     };
-    let pages = runs
-        .iter()
-        .map(|(first, end)| u64::from(end - (*first).max(HEADER_PAGES)))
-        .sum::<u64>();
+    let pages: u64 = runs
+        .clone()
+        .map(|(first, end)| u64::from(end - first))
+        .sum();
     let tables = spans(PAGE_TABLE_PAGES_LOG2) + spans(2 * PAGE_TABLE_PAGES_LOG2);
-    (u64::from(HEADER_PAGES) + pages + tables) * PAGE_BYTES as u64
+    (pages + tables) * PAGE_BYTES as u64
 }
 
-/// State and memories of an instance as it was restored, the header excluded, as addresses.
+/// State and memories of an instance as it was restored, as addresses.
 fn ranges(origin: &Origin, start: usize) -> impl Iterator<Item = Range<usize>> {
     origin
         .parts
         .iter()
-        .map(move |part| start + part.start.max(HEADER_BYTES)..start + part.end())
+        .map(move |part| start + part.start..start + part.end())
 }
 
-/// Drops all private pages of an idle instance but the header.
+/// Drops all private pages of an idle instance, the header's too.
 fn drop_all(origin: &Origin, start: usize) -> Result<(), ResetError> {
     ranges(origin, start).try_for_each(drop_pages)
 }
@@ -335,17 +335,22 @@ impl<'a> PutBack<'a> {
         let part = part.expect("scans look at the parts only");
         let in_part = offset - part.start;
         let from_file = kept_bytes.min(part.file_bytes.saturating_sub(in_part));
+        let skipped = match offset {
+            0 => self.origin.padding_bytes.min(from_file),
+            _ => 0,
+        };
         // SAFETY: the run lies in one slot's accessible state and memory (a scan was asked for no more), of which no
         // reference is live: `reset` has the instance borrowed with no call in progress. The image's mapping is as long as the
-        // file, which has the first bytes of the part; what lies beyond them was zero when it was captured.
+        // file, which has the first bytes of the part; what lies beyond them was zero when it was captured. What is skipped is skipped
+        // in both.
         unsafe {
             let at = (self.start + offset) as *mut u8;
             let source = self
                 .origin
                 .mapping
                 .base()
-                .wrapping_add(part.file_start + in_part);
-            std::ptr::copy_nonoverlapping(source, at, from_file);
+                .wrapping_add(part.file_start + in_part + skipped);
+            std::ptr::copy_nonoverlapping(source, at.add(skipped), from_file - skipped);
             // Not with a length of zero: a masked store that stores nothing to a page it may not write is slow.
             if kept_bytes > from_file {
                 std::ptr::write_bytes(at.add(from_file), 0, kept_bytes - from_file);
@@ -369,9 +374,7 @@ struct Recorder<'a> {
 
 impl Recorder<'_> {
     fn new(runs: &mut Vec<(u32, u32)>) -> Recorder<'_> {
-        // The header page, which every restore writes.
-        runs.push((0, 1));
-        Recorder { runs, pages: 1 }
+        Recorder { runs, pages: 0 }
     }
 
     fn add(&mut self, first: usize, pages: usize) {
@@ -395,7 +398,7 @@ mod tests {
 
     #[test]
     fn what_is_held_counts_pages_and_their_tables_once() {
-        let pages = |runs: &[(u32, u32)]| held_bytes(runs) / PAGE_BYTES as u64;
+        let pages = |runs: &[(u32, u32)]| held_bytes(0, runs) / PAGE_BYTES as u64;
         assert_eq!(pages(&[]), 1 + 2);
         assert_eq!(pages(&[(0, 1)]), 1 + 2, "the header's page");
         assert_eq!(pages(&[(0, 1), (3, 5), (9, 10)]), 1 + 3 + 2);
@@ -404,5 +407,10 @@ mod tests {
         assert_eq!(pages(&[(512, 2048)]), 1 + 1536 + 5);
         // The second gigabyte.
         assert_eq!(pages(&[(1 << 18, (1 << 18) + 1)]), 1 + 1 + 4);
+        // State of more than one page.
+        let pages = |runs: &[(u32, u32)]| held_bytes(600, runs) / PAGE_BYTES as u64;
+        assert_eq!(pages(&[]), 1 + 2);
+        assert_eq!(pages(&[(599, 602)]), 3 + 2);
+        assert_eq!(pages(&[(1, 2), (700, 701)]), 3 + 3);
     }
 }

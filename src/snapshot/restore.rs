@@ -107,7 +107,7 @@ impl Image {
             &origin.memories,
             Some(origin.clone()),
         );
-        instance.held_bytes = held_bytes(ahead);
+        instance.held_bytes = held_bytes(origin.header_page, ahead);
         Ok(instance)
     }
 }

@@ -12,7 +12,7 @@
 
 use super::image::Image;
 use super::restore::RestoreError;
-use crate::layout::{HEADER_BYTES, PAGE_BYTES};
+use crate::layout::PAGE_BYTES;
 use crate::sandbox::os::{PageRun, Pages};
 use crate::sandbox::{Contents, ExactFaults, Instance, Part};
 use serde::{Deserialize, Serialize};
@@ -85,12 +85,12 @@ impl WorkingSet {
         union
     }
 
-    /// What all calls wrote, within bounds: what a restore makes private ahead. The header's page is the first.
+    /// What all calls wrote, within bounds: what a restore makes private ahead.
     pub fn ahead(&self) -> Vec<Run> {
         let mut lists = self.records.iter().map(|record| &record.written);
         let first = lists.next().cloned().unwrap_or_default();
         let common = lists.fold(first, |common, list| intersection(&common, list));
-        let mut ahead = vec![(0, (HEADER_BYTES / PAGE_BYTES) as u32)];
+        let mut ahead: Vec<Run> = Vec::new();
         let mut room = AHEAD_PAGES_MAX;
         for (first, end) in common {
             let end = end.min(first + room);
@@ -104,9 +104,9 @@ impl WorkingSet {
         ahead
     }
 
-    /// The parts of the image's contents that any call needs, in as few pieces as makes sense. The first page is always one.
+    /// The parts of the image's contents that any call needs, in as few pieces as makes sense.
     pub fn file_ranges(&self, parts: &[Part]) -> Vec<Range<u64>> {
-        let mut ranges: Vec<Range<u64>> = std::iter::once(0..PAGE_BYTES as u64).collect();
+        let mut ranges: Vec<Range<u64>> = Vec::new();
         for (first, end) in self.touched() {
             let (start, end) = (first as usize * PAGE_BYTES, end as usize * PAGE_BYTES);
             for part in parts {
@@ -194,7 +194,7 @@ struct Note {
     set: WorkingSet,
 }
 
-const NOTE_VERSION: u32 = 2;
+const NOTE_VERSION: u32 = 3;
 const CHECKSUM_BYTES: usize = 32;
 
 fn encode(image: &File, base: Option<&File>, set: &WorkingSet) -> io::Result<Vec<u8>> {
@@ -351,7 +351,7 @@ fn touched_pages(instance: &Instance, parts: &[Part]) -> Option<Record> {
     let mut record = Record::default();
     let mut runs = [PageRun::default(); RUNS_PER_SCAN];
     for part in parts {
-        let mut from = start + part.start.max(HEADER_BYTES) as u64;
+        let mut from = start + part.start as u64;
         let end = start + part.end() as u64;
         while from < end {
             let (found, stopped) = page_map.scan(Pages::Touched, from, end, &mut runs).ok()?;
@@ -394,7 +394,7 @@ mod tests {
             (&[(3, 4)], &[(6, 12)]),
         ]);
         assert_eq!(set.touched(), [(1, 4), (5, 12), (20, 21), (90, 91)]);
-        assert_eq!(set.ahead(), [(0, 1), (6, 9)]);
+        assert_eq!(set.ahead(), [(6, 9)]);
     }
 
     #[test]
@@ -426,9 +426,9 @@ mod tests {
                 file_bytes: 10 * page,
             },
         ];
-        // The second run lies beyond what the file has, the third is half of the second part. Between the first page and the first run is a
+        // The second run lies beyond what the file has, the third is half of the second part. Between the first page and the next run is a
         // small gap, between the others are larger ones.
-        let set = set(&[(&[(2, 4), (60, 70), (1005, 1010)], &[(45, 52)])]);
+        let set = set(&[(&[(0, 1), (2, 4), (60, 70), (1005, 1010)], &[(45, 52)])]);
         let pages: Vec<_> = set
             .file_ranges(&parts)
             .into_iter()

@@ -20,7 +20,7 @@ block0:
   movl %edx, %ecx
   uninit  %rax
   xorq %rax, %rax
-  leaq 0x10(%rdi, %rcx, 8), %rdx
+  leaq -0x70(%rdi, %rcx, 8), %rdx
   cmpq $0x3, %rcx
   cmovaeq %rax, %rdx
   movq (%rdx), %rax
@@ -52,11 +52,11 @@ function 2:
   subq $0x10, %rsp
 block0:
   movq %rdi, <offset:1>+(%rsp)
-  movq 0x28(%rdi), %rax
+  movq -0x78(%rdi), %rax
   movl %edx, %edx
   uninit  %rcx
   xorq %rcx, %rcx
-  leaq 0x30(%rdi, %rdx, 8), %r8
+  leaq -0x100078(%rdi, %rdx, 8), %r8
   cmpq %rax, %rdx
   cmovaeq %rcx, %r8
   movq (%r8), %rax

@@ -49,7 +49,7 @@ block0:
   movl %edx, %ecx
   uninit  %rax
   xorq %rax, %rax
-  leaq 0x10(%rdi, %rcx, 8), %rdx
+  leaq -0x70(%rdi, %rcx, 8), %rdx
   cmpq $0x3, %rcx
   cmovaeq %rax, %rdx
   movq (%rdx), %rax
@@ -76,7 +76,7 @@ block0:
   movl %edx, %ecx
   uninit  %rax
   xorq %rax, %rax
-  leaq 0x30(%rdi, %rcx, 8), %rdx
+  leaq -0x90(%rdi, %rcx, 8), %rdx
   cmpq $0x3, %rcx
   cmovaeq %rax, %rdx
   movq (%rdx), %rax

@@ -46,10 +46,10 @@ function 2:
   subq $0x10, %rsp
   movq %r12, (%rsp)
 block0:
-  addl $0x1, (%rdi)
+  addl $0x1, -0x50(%rdi)
   movq %rdi, %r12
   call    User(userextname0)
-  addl (%r12), %eax
+  addl -0x50(%r12), %eax
   movq (%rsp), %r12
   addq $0x10, %rsp
   movq %rbp, %rsp

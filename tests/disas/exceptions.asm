@@ -96,11 +96,12 @@ function 3:
   cmpq %rsp, %r10
   jnbe #trap=stk_ovf
 block0:
+  movq %rsi, %r9
   movabsq $0x1080000000, %r8
-  movq %r8, (%rdi)
-  movl %esi, %esi
-  movq %rsi, 8(%rdi)
-  movq %rdi, %rsi
+  leaq -0x58(%rdi), %rsi
+  movq %r8, -0x58(%rdi)
+  movl %r9d, %r8d
+  movq %r8, -0x50(%rdi)
   call    User(userextname0)
   ud2
 
@@ -115,9 +116,9 @@ function 4:
 block0:
   movq %rdi, <offset:1>+(%rsp)
   movabsq $0x1080000000, %r8
-  movq %r8, (%rdi)
+  movq %r8, -0x58(%rdi)
   movl %esi, %r8d
-  movq %r8, 8(%rdi)
+  movq %r8, -0x50(%rdi)
   jmp     label1
 block3:
   addq $0x10, %rsp
@@ -127,6 +128,6 @@ block3:
 block1:
   jmp     label2
 block2:
-  movl 8(%rdi), %eax
+  movl -0x50(%rdi), %eax
   jmp     label3
 

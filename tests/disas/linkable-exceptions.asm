@@ -28,7 +28,7 @@ function 1:
   jnbe #trap=stk_ovf
 block0:
   movabsq $0x1080000000, %rsi
-  orq 0x80(%rdi), %rsi
+  orq -0x58(%rdi), %rsi
   movq -0x40(%rdi), %r8
   movq %rsi, (%r8)
   movq $0x5, 8(%r8)
@@ -51,9 +51,9 @@ function 2:
   movq %r15, 0x30(%rsp)
 block0:
   movq %rdi, <offset:1>+(%rsp)
-  movq (%rdi), %rax
+  movq -0xd8(%rdi), %rax
   movq %rdi, %rcx
-  movq 8(%rcx), %rdi
+  movq -0xd0(%rcx), %rdi
   movq %rcx, <offset:1>+8(%rsp)
   call    *%rax; jmp MachLabel(1); catch [default: MachLabel(3)]
 block1:
@@ -75,7 +75,7 @@ block6:
 block3:
   movq %rax, %rsi
   movq <offset:1>+8(%rsp), %rdi
-  movq 0x80(%rdi), %rax
+  movq -0x58(%rdi), %rax
   cmpq %rax, %rdx
   jz      label5; j label4
 block4:
@@ -98,7 +98,7 @@ function 3:
   movq %r13, 8(%rsp)
 block0:
   movq %rsi, %r13
-  movq 0x10(%rdi), %rsi
+  movq -0xc8(%rdi), %rsi
   orq (%rip), %rsi
   movq %rdi, %r12
   call    User(userextname0)
@@ -142,7 +142,7 @@ block4:
   movl %esi, %eax
   movq -0x48(%rdi), %rcx
   movl (%rcx, %rax), %eax
-  movq 0x10(%rdi), %rcx
+  movq -0xc8(%rdi), %rcx
   cmpq %rcx, %rax
   jnz     label5; j label6
 block5:

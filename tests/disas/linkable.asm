@@ -29,13 +29,13 @@ function 1:
   pushq %rbp
   movq %rsp, %rbp
 block0:
-  movq 0x18(%rdi), %rcx
+  movq -0xf0(%rdi), %rcx
   movl %esi, %eax
   movq $0xfffffffffffffff8, %r11
   addq (%rcx), %r11
   uninit  %rcx
   xorq %rcx, %rcx
-  movq 0x10(%rdi), %rdx
+  movq -0xf8(%rdi), %rdx
   leaq 4(%rdx, %rax), %rdx
   cmpq %r11, %rax
   cmovaq %rcx, %rdx
@@ -52,8 +52,8 @@ function 2:
   cmpq %rsp, %r10
   jnbe #trap=stk_ovf
 block0:
-  movq 0x38(%rdi), %r8
-  movq 0x40(%rdi), %rdi
+  movq -0xd0(%rdi), %r8
+  movq -0xc8(%rdi), %rdi
   call    *%r8
   movq %rbp, %rsp
   popq %rbp
@@ -67,8 +67,8 @@ function 3:
   cmpq %rsp, %r10
   jnbe #trap=stk_ovf
 block0:
-  movq 0x38(%rdi), %r10
-  movq 0x40(%rdi), %rdi
+  movq -0xd0(%rdi), %r10
+  movq -0xc8(%rdi), %rdi
   return_call_unknown %r10 (0) tmp=%r11 %rdi=%rdi %rsi=%rsi %rdx=%rdx
 
 function 4:
@@ -81,12 +81,12 @@ function 4:
   subq $0x10, %rsp
 block0:
   movq %rdi, <offset:1>+(%rsp)
-  movq 0x28(%rdi), %rax
+  movq -0xe0(%rdi), %rax
   movq (%rax), %rax
   movl %ecx, %r8d
   uninit  %rcx
   xorq %rcx, %rcx
-  movq 0x20(%rdi), %r9
+  movq -0xe8(%rdi), %r9
   leaq (%r9, %r8, 8), %r9
   cmpq %rax, %r8
   cmovaeq %rcx, %r9
@@ -94,7 +94,7 @@ block0:
   movq %rax, %rcx
   shrq $0x20, %rcx
   movl %ecx, %ecx
-  movq 0x48(%rdi), %r8
+  movq -0xc0(%rdi), %r8
   cmpq %r8, %rcx
   jnz     label2; j label1
 block1:
@@ -117,9 +117,9 @@ function 5:
   pushq %rbp
   movq %rsp, %rbp
 block0:
-  movq 0x30(%rdi), %rsi
+  movq -0xd8(%rdi), %rsi
   movq (%rsi), %rsi
-  movq %rsi, 8(%rdi)
+  movq %rsi, -0x58(%rdi)
   movq %rbp, %rsp
   popq %rbp
   retq
@@ -128,7 +128,7 @@ function 6:
   pushq %rbp
   movq %rsp, %rbp
 block0:
-  movq 0x78(%rdi), %rax
+  movq -0x90(%rdi), %rax
   movq %rbp, %rsp
   popq %rbp
   retq

@@ -7,7 +7,7 @@ block0:
   addq -0x10(%rdi), %r9
   uninit  %r11
   xorq %r11, %r11
-  leaq 0x1000(%rdi, %r10), %rax
+  leaq (%rdi, %r10), %rax
   cmpq %r9, %r10
   cmovaq %r11, %rax
   movl (%rax), %eax
@@ -21,10 +21,10 @@ function 1:
 block0:
   movl %esi, %r10d
   movq $0xffffffffffffffec, %r9
-  addq (%rdi), %r9
+  addq -0x50(%rdi), %r9
   uninit  %r11
   xorq %r11, %r11
-  leaq 0x11010(%rdi, %r10), %rax
+  leaq 0x10010(%rdi, %r10), %rax
   cmpq %r9, %r10
   cmovaq %r11, %rax
   movl (%rax), %eax
@@ -36,7 +36,7 @@ function 2:
   pushq %rbp
   movq %rsp, %rbp
 block0:
-  movq (%rdi), %rcx
+  movq -0x50(%rdi), %rcx
   movl %esi, %eax
   cmpq %rcx, %rax
   seta %r11b
@@ -46,7 +46,7 @@ block0:
   orl %ecx, %r11d
   uninit  %rcx
   xorq %rcx, %rcx
-  leaq 0x31000(%rdi, %rax), %rax
+  leaq 0x30000(%rdi, %rax), %rax
   testb %r11b, %r11b
   cmovneq %rcx, %rax
   movzbq (%rax), %rax
@@ -80,7 +80,7 @@ function 5:
   pushq %rbp
   movq %rsp, %rbp
 block0:
-  movq (%rdi), %rax
+  movq -0x50(%rdi), %rax
   shrq $0x10, %rax
   movq %rbp, %rsp
   popq %rbp

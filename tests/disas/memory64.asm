@@ -6,7 +6,7 @@ block0:
   addq -0x10(%rdi), %r8
   uninit  %r9
   xorq %r9, %r9
-  leaq 0x1000(%rdi, %rsi), %r10
+  leaq (%rdi, %rsi), %r10
   cmpq %r8, %rsi
   cmovaq %r9, %r10
   movq (%r10), %rax
@@ -22,7 +22,7 @@ block0:
   addq -0x10(%rdi), %r8
   uninit  %r9
   xorq %r9, %r9
-  leaq 0x10ff8(%rdi, %rsi), %r10
+  leaq 0xfff8(%rdi, %rsi), %r10
   cmpq %r8, %rsi
   cmovaq %r9, %r10
   movq (%r10), %rax
@@ -43,7 +43,7 @@ block0:
   orl %eax, %r10d
   uninit  %rax
   xorq %rax, %rax
-  leaq 0x11000(%rdi, %rsi), %rcx
+  leaq 0x10000(%rdi, %rsi), %rcx
   testb %r10b, %r10b
   cmovneq %rax, %rcx
   movsbq (%rcx), %rax
@@ -68,7 +68,7 @@ function 4:
 block0:
   uninit  %r9
   xorq %r9, %r9
-  leaq 8(%rdi, %rsi, 8), %r8
+  leaq -0xa0(%rdi, %rsi, 8), %r8
   cmpq $0xa, %rsi
   cmovaeq %r9, %r8
   movq (%r8), %r10

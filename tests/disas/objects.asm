@@ -4,7 +4,7 @@ function 0:
 block0:
   testq %rsi, %rsi
   jz #trap=user13
-  movabsq $0x103fff000, %r8
+  movabsq $0x103000000, %r8
   leaq (%rdi, %r8), %r8
   movl %esi, %r9d
   movl 8(%r8, %r9), %eax
@@ -16,7 +16,7 @@ function 1:
   pushq %rbp
   movq %rsp, %rbp
 block0:
-  movabsq $0x103fff000, %r8
+  movabsq $0x103000000, %r8
   leaq (%rdi, %r8), %rdi
   movl %esi, %r8d
   movsd %xmm0, 0x10(%rdi, %r8)
@@ -29,7 +29,7 @@ function 2:
   pushq %rbp
   movq %rsp, %rbp
 block0:
-  movabsq $0x103fff000, %r8
+  movabsq $0x103000000, %r8
   leaq (%rdi, %r8), %r8
   movl %esi, %r9d
   cmpl 8(%r8, %r9), %edx
@@ -52,7 +52,7 @@ block1:
   jnz #trap=user17
   jmp     label2
 block2:
-  movabsq $0x103fff000, %rax
+  movabsq $0x103000000, %rax
   leaq (%rdi, %rax), %rax
   movl %esi, %ecx
   movl $0xfffffffa, %edx
@@ -75,7 +75,7 @@ block0:
 block1:
   jmp     label5
 block2:
-  movabsq $0x103fff000, %rax
+  movabsq $0x103000000, %rax
   leaq (%rdi, %rax), %rax
   movl %esi, %ecx
   movl (%rax, %rcx), %eax
@@ -109,23 +109,23 @@ block0:
   movq %rsi, %r12
   movdqu %xmm0, <offset:1>+8(%rsp)
   movq %rdi, <offset:1>+(%rsp)
-  movq 8(%rdi), %rax
-  movq 0x10(%rdi), %rcx
+  movq -0x58(%rdi), %rax
+  movq -0x60(%rdi), %rcx
   leaq 0x18(%rax), %rdx
   cmpq %rcx, %rdx
   jnbe    label2; j label1
 block1:
   movabsq $0x1800000006, %rcx
-  movabsq $0x103fff000, %rdx
+  movabsq $0x103000000, %rdx
   leaq (%rdi, %rdx), %rdx
   movl %eax, %esi
   movq %rcx, (%rdx, %rsi)
   leaq 0x18(%rax), %rcx
-  movq %rcx, 8(%rdi)
+  movq %rcx, -0x58(%rdi)
   movq %rdi, %rbx
   jmp     label3
 block3:
-  movabsq $0x103fff000, %rcx
+  movabsq $0x103000000, %rcx
   leaq (%rbx, %rcx), %rcx
   movl %eax, %edx
   movdqu <offset:1>+8(%rsp), %xmm0

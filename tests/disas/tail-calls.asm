@@ -20,7 +20,7 @@ block0:
   movl %esi, %ecx
   uninit  %rax
   xorq %rax, %rax
-  leaq 8(%rdi, %rcx, 8), %rdx
+  leaq -0xa0(%rdi, %rcx, 8), %rdx
   cmpq $0xa, %rcx
   cmovaeq %rax, %rdx
   movq (%rdx), %rax

@@ -96,7 +96,7 @@ impl Translator<'_> {
         let place = self.info.layout.exception;
         let place = place.expect("laid out: there is a tag");
         let vmctx = self.vmctx();
-        let exception = self.builder.ins().iadd_imm_u(vmctx, i64::from(place));
+        let exception = self.builder.ins().iadd_imm_s(vmctx, i64::from(place));
         let header = self.info.exception_header(tag) as i64;
         (exception, self.builder.ins().iconst(types::I64, header))
     }

@@ -17,7 +17,7 @@ pub(super) struct Callee {
 }
 
 /// Two link words.
-const PAIR_BYTES: u32 = 16;
+const PAIR_BYTES: i32 = 16;
 
 impl Translator<'_> {
     fn links(&self) -> LinkLayout {
@@ -25,11 +25,11 @@ impl Translator<'_> {
         links.expect("only a linkable module shares anything")
     }
 
-    fn link_word(&mut self, offset: u32) -> Value {
+    fn link_word(&mut self, offset: i32) -> Value {
         let flags = self.trusted(Region::State).with_readonly().with_can_move();
         let vmctx = self.vmctx();
         let ins = self.builder.ins();
-        ins.load(types::I64, flags, vmctx, offset as i32)
+        ins.load(types::I64, flags, vmctx, offset)
     }
 
     /// The word at an address that link words gave.
@@ -41,13 +41,13 @@ impl Translator<'_> {
     /// Where an imported memory begins. `None` for one of the instance's own, as below.
     pub(super) fn imported_memory(&mut self, memory: u32) -> Option<Value> {
         (memory < self.info.imported_memories)
-            .then(|| self.link_word(self.links().memories + memory * PAIR_BYTES))
+            .then(|| self.link_word(self.links().memories + memory as i32 * PAIR_BYTES))
     }
 
     /// The length of an imported memory.
     pub(super) fn imported_memory_length(&mut self, memory: u32) -> Option<Value> {
         (memory < self.info.imported_memories).then(|| {
-            let address = self.link_word(self.links().memories + memory * PAIR_BYTES + 8);
+            let address = self.link_word(self.links().memories + memory as i32 * PAIR_BYTES + 8);
             self.shared_word(address)
         })
     }
@@ -55,13 +55,13 @@ impl Translator<'_> {
     /// Where the entries of an imported table begin.
     pub(super) fn imported_table(&mut self, table: u32) -> Option<Value> {
         (table < self.info.imported_tables)
-            .then(|| self.link_word(self.links().tables + table * PAIR_BYTES))
+            .then(|| self.link_word(self.links().tables + table as i32 * PAIR_BYTES))
     }
 
     /// The length of an imported table.
     pub(super) fn imported_table_length(&mut self, table: u32) -> Option<Value> {
         (table < self.info.imported_tables).then(|| {
-            let address = self.link_word(self.links().tables + table * PAIR_BYTES + 8);
+            let address = self.link_word(self.links().tables + table as i32 * PAIR_BYTES + 8);
             self.shared_word(address)
         })
     }
@@ -69,7 +69,7 @@ impl Translator<'_> {
     /// Where an imported global lies.
     pub(super) fn imported_global(&mut self, global: u32) -> Option<Value> {
         (global < self.info.imported_globals)
-            .then(|| self.link_word(self.links().globals + global * 8))
+            .then(|| self.link_word(self.links().globals + global as i32 * 8))
     }
 
     /// What to call for a function that is imported from wherever; `None` where the module's own text has the function.
@@ -77,16 +77,16 @@ impl Translator<'_> {
         if !self.info.is_linkable() || function >= self.info.imported_functions {
             return None;
         }
-        let at = self.links().functions + function * size_of::<StoreFunction>() as u32;
+        let at = self.links().functions + function as i32 * size_of::<StoreFunction>() as i32;
         Some(Callee {
-            code: self.link_word(at + offset_of!(StoreFunction, code) as u32),
-            vmctx: Some(self.link_word(at + offset_of!(StoreFunction, vmctx) as u32)),
+            code: self.link_word(at + offset_of!(StoreFunction, code) as i32),
+            vmctx: Some(self.link_word(at + offset_of!(StoreFunction, vmctx) as i32)),
         })
     }
 
     /// The reference to a function.
     pub(super) fn linked_reference(&mut self, function: u32) -> Value {
-        self.link_word(self.links().references + function * 8)
+        self.link_word(self.links().references + function as i32 * 8)
     }
 
     /// The function that a reference, not null, refers to in the store.
@@ -128,12 +128,12 @@ impl Translator<'_> {
 
     /// What the store calls a tag.
     pub(super) fn linked_tag(&mut self, tag: u32) -> Value {
-        self.link_word(self.links().tags + tag * 8)
+        self.link_word(self.links().tags + tag as i32 * 8)
     }
 
     /// What the headers of objects of a type say of their kind, as a word.
     pub(super) fn linked_kind(&mut self, type_index: u32) -> Value {
-        self.link_word(self.links().types + type_index * 8)
+        self.link_word(self.links().types + type_index as i32 * 8)
     }
 
     /// Whether a signature id of the store, an i32, is that of no subtype of the type of this index.

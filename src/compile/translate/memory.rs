@@ -58,7 +58,7 @@ pub(super) fn translate(t: &mut Translator, operator: &Operator<'_>) -> bool {
             t.bulk(Builtin::MemoryInit, &[*mem, *data_index]);
         }
         Operator::DataDrop { data_index } => {
-            let flag = t.info.layout.data_flags + data_index;
+            let flag = t.info.layout.data_flags + *data_index as i32;
             t.set_flag(flag);
         }
         _ => return false,
@@ -70,7 +70,7 @@ impl Translator<'_> {
     /// The address of an access of `bytes` bytes at `index` in a linear memory: a base, an offset to add, and the flags of
     /// the access.
     ///
-    /// For the one memory of a module that relies on its guard, the address is `vmctx + index + (G + offset)` with the index zero-extended. Where offset and access fit in the
+    /// For the one memory of a module that relies on its guard, the address is `vmctx + index + offset` with the index zero-extended. Where offset and access fit in the
     /// guard, it cannot leave the slot, and memory beyond the current length is inaccessible: no check is needed.
     /// Otherwise the end of the access is compared with the length, in 64 bits, where it cannot overflow; an access
     /// out of bounds gets the address 0, also under misprediction, and faults there.
@@ -87,14 +87,14 @@ impl Translator<'_> {
             let address = self.checked_address(index, memarg, bytes);
             return (address, 0, flags);
         }
-        let start = u64::from(self.info.layout.memory_offset);
+        debug_assert_eq!(self.info.layout.memories[0].start, 0);
         debug_assert_eq!(self.type_of(index), types::I32);
         debug_assert!(offset <= u64::from(u32::MAX));
         let index = self.word(index);
         if offset + bytes <= GUARD_BYTES {
             let base = self.builder.ins().iadd(self.vmctx, index);
-            // G and the guard together are far below 2^31.
-            return (base, (start + offset) as i32, flags);
+            // The guard is far below 2^31.
+            return (base, offset as i32, flags);
         }
         let end = self
             .builder
@@ -106,7 +106,7 @@ impl Translator<'_> {
             .ins()
             .icmp(IntCC::UnsignedGreaterThan, end, length);
         let base = self.builder.ins().iadd(self.vmctx, index);
-        let address = self.builder.ins().iadd_imm_s(base, (start + offset) as i64);
+        let address = self.builder.ins().iadd_imm_s(base, offset as i64);
         let null = self.builder.ins().iconst(types::I64, 0);
         let address = self
             .builder
@@ -239,11 +239,9 @@ impl Translator<'_> {
     }
 
     /// Marks a segment as dropped.
-    pub(super) fn set_flag(&mut self, offset: u32) {
+    pub(super) fn set_flag(&mut self, offset: i32) {
         let flags = self.trusted(Region::State);
         let one = self.builder.ins().iconst(types::I8, 1);
-        self.builder
-            .ins()
-            .store(flags, one, self.vmctx, offset as i32);
+        self.builder.ins().store(flags, one, self.vmctx, offset);
     }
 }

@@ -229,7 +229,7 @@ impl Translator<'_> {
         let flags = self.object_flags(Region::ObjectShape);
         self.builder.ins().store(flags, header, address, 0);
         let flags = self.trusted(Region::State);
-        let (vmctx, offset) = (self.vmctx(), heap.next_offset as i32);
+        let (vmctx, offset) = (self.vmctx(), heap.next_offset);
         self.builder.ins().store(flags, end, vmctx, offset);
         self.builder.ins().jump(done, &[BlockArg::Value(next)]);
 
@@ -242,10 +242,10 @@ impl Translator<'_> {
         reference
     }
 
-    fn state_word(&mut self, offset: u32) -> Value {
+    fn state_word(&mut self, offset: i32) -> Value {
         let (flags, vmctx) = (self.trusted(Region::State), self.vmctx());
         let ins = self.builder.ins();
-        ins.load(types::I64, flags, vmctx, offset as i32)
+        ins.load(types::I64, flags, vmctx, offset)
     }
 
     fn struct_new(&mut self, ty: u32) {

@@ -47,7 +47,7 @@ pub(super) fn translate(t: &mut Translator, operator: &Operator<'_>) -> bool {
             t.table_bulk(Builtin::TableInit, *table, *elem_index);
         }
         Operator::ElemDrop { elem_index } => {
-            let flag = t.info.layout.element_flags + elem_index;
+            let flag = t.info.layout.element_flags + *elem_index as i32;
             t.set_flag(flag);
         }
         _ => return false,
@@ -77,7 +77,7 @@ impl Translator<'_> {
                 // The whole address is guarded, with nothing left to add: 0 must stay 0.
                 self.builder
                     .ins()
-                    .iadd_imm_u(address, i64::from(layout.entries_offset))
+                    .iadd_imm_s(address, i64::from(layout.entries_offset))
             }
         };
         let null = self.builder.ins().iconst(types::I64, 0);
@@ -105,7 +105,7 @@ impl Translator<'_> {
         let flags = self.trusted(Region::State);
         self.builder
             .ins()
-            .load(types::I64, flags, self.vmctx, layout.length_offset as i32)
+            .load(types::I64, flags, self.vmctx, layout.length_offset)
     }
 
     fn table_grow(&mut self, table: u32) {

@@ -69,7 +69,7 @@ impl Translator<'_> {
         if let Some(address) = self.imported_global(index) {
             return (address, 0, flags);
         }
-        let offset = self.info.layout.globals[index as usize] as i32;
+        let offset = self.info.layout.globals[index as usize];
         (self.vmctx, offset, flags)
     }
 

@@ -41,7 +41,10 @@ fn info() -> ModuleInfo {
 fn fits(memories: &[(u64, u64)], noted: u64, pages: usize) -> bool {
     let info = info();
     let mut contents = vec![0; pages * PAGE_BYTES];
-    let at = HEADER_BYTES + info.layout.memories[1].length_offset as usize;
+    let at = PAGE_BYTES
+        + info
+            .layout
+            .from_start(info.layout.memories[1].length_offset);
     contents[at..at + 8].copy_from_slice(&noted.to_le_bytes());
     let description = Description {
         artifact: [0; 32],
