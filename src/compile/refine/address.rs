@@ -7,13 +7,10 @@
 //! An index that is taken for one that does not wrap, and does, would reach beyond the memory: every step here is an equality
 //! of exact numbers, or is not taken.
 
-use super::counter::constant;
 use super::range::Ranges;
+use super::values::{before, constant, definition, extended_word, summands};
 use cranelift_codegen::Context;
-use cranelift_codegen::cursor::{Cursor, FuncCursor};
-use cranelift_codegen::ir::{
-    Block, Inst, InstBuilder, InstructionData, Opcode, Value, ValueDef, types,
-};
+use cranelift_codegen::ir::{Block, Inst, InstBuilder, InstructionData, Value, ValueDef, types};
 use cranelift_codegen::loop_analysis::Loop;
 use std::collections::HashMap;
 
@@ -27,54 +24,50 @@ struct Sum {
     constant: i64,
 }
 
-/// The loop an access is in, and the block before it.
-#[derive(Clone, Copy)]
+/// Where what stays the same during a loop is added up.
 struct Place {
-    inner: Loop,
-    before: Block,
+    /// The block before the loop.
+    block: Block,
+    /// The sums made there, by their base and parts.
+    bases: HashMap<(Value, Vec<Value>), Value>,
 }
 
 pub(super) fn simplify_addresses(context: &mut Context) {
     let blocks: Vec<Block> = context.func.layout.blocks().collect();
-    let mut ranges = Ranges::new();
-    // A loop may have as many ways back as blocks.
-    let mut befores = HashMap::new();
-    let mut bases: HashMap<Loop, HashMap<(Value, Vec<Value>), Value>> = HashMap::new();
+    let mut ranges = Ranges::default();
+    // Each loop once: it may have as many ways back as blocks.
+    let mut places: HashMap<Loop, Option<Place>> = HashMap::new();
     for block in blocks {
         let Some(inner) = context.loop_analysis.innermost_loop(block) else {
             continue;
         };
-        let before = befores.entry(inner);
-        let Some(before) = *before.or_insert_with(|| block_before(context, inner)) else {
+        let place = places.entry(inner);
+        let Some(place) = place.or_insert_with(|| place_before(context, inner)) else {
             continue;
         };
-        let place = Place { inner, before };
         let insts: Vec<Inst> = context.func.layout.block_insts(block).collect();
         for inst in insts {
-            simplify(context, &mut ranges, &mut bases, place, inst);
+            simplify(context, &mut ranges, place, inst);
         }
     }
 }
 
 /// The only block outside of a loop that leads into it.
-fn block_before(context: &Context, inner: Loop) -> Option<Block> {
+fn place_before(context: &Context, inner: Loop) -> Option<Place> {
     let header = context.loop_analysis.loop_header(inner);
     let mut outside = context
         .cfg
         .pred_iter(header)
         .map(|predecessor| predecessor.block)
         .filter(|block| !context.loop_analysis.is_in_loop(*block, inner));
-    let before = outside.next()?;
-    (outside.next().is_none() && context.cfg.succ_iter(before).next().is_some()).then_some(before)
+    let block = outside.next()?;
+    outside.next().is_none().then(|| Place {
+        block,
+        bases: HashMap::new(),
+    })
 }
 
-fn simplify(
-    context: &mut Context,
-    ranges: &mut Ranges,
-    bases: &mut HashMap<Loop, HashMap<(Value, Vec<Value>), Value>>,
-    place: Place,
-    inst: Inst,
-) {
+fn simplify(context: &mut Context, ranges: &mut Ranges, place: &mut Place, inst: Inst) {
     let (address, offset) = match context.func.dfg.insts[inst] {
         InstructionData::Load { arg, offset, .. } => (arg, offset),
         InstructionData::Store { args, offset, .. } => (args[1], offset),
@@ -106,23 +99,10 @@ fn simplify(
         return;
     };
     same.sort_unstable();
-    let base = match same.is_empty() {
-        true => base,
-        false => {
-            let bases = bases.entry(place.inner).or_default();
-            match bases.get(&(base, same.clone())) {
-                Some(base) => *base,
-                None if bases.len() == BASES_MAX => return,
-                None => {
-                    let sum = base_before(context, place, base, &same);
-                    bases.insert((base, same), sum);
-                    sum
-                }
-            }
-        }
+    let Some(base) = base_before(context, place, base, same) else {
+        return;
     };
-    let mut cursor = FuncCursor::new(&mut context.func).at_inst(inst);
-    cursor.set_srcloc(cursor.func.srcloc(inst));
+    let mut cursor = before(&mut context.func, inst);
     let counter = cursor.ins().uextend(types::I64, counter);
     let address = cursor.ins().iadd(base, counter);
     match &mut context.func.dfg.insts[inst] {
@@ -140,30 +120,12 @@ fn simplify(
 
 /// An address as a base and the extended index, if it is that.
 fn base_and_index(context: &Context, address: Value) -> Option<(Value, Value)> {
-    let dfg = &context.func.dfg;
-    let ValueDef::Result(inst, _) = dfg.value_def(address) else {
-        return None;
+    let [a, b] = summands(&context.func, address)?;
+    let index = |value| {
+        let (inst, _) = definition(&context.func, value)?;
+        extended_word(&context.func, inst)
     };
-    let InstructionData::Binary {
-        opcode: Opcode::Iadd,
-        args: [a, b],
-    } = dfg.insts[inst]
-    else {
-        return None;
-    };
-    let extended = |value: Value| {
-        let ValueDef::Result(inst, _) = dfg.value_def(value) else {
-            return None;
-        };
-        match dfg.insts[inst] {
-            InstructionData::Unary {
-                opcode: Opcode::Uextend,
-                arg,
-            } if dfg.value_type(arg) == types::I32 => Some(arg),
-            _ => None,
-        }
-    };
-    match (extended(a), extended(b)) {
+    match (index(a), index(b)) {
         (None, Some(index)) => Some((a, index)),
         (Some(index), None) => Some((b, index)),
         _ => None,
@@ -172,17 +134,12 @@ fn base_and_index(context: &Context, address: Value) -> Option<(Value, Value)> {
 
 /// Adds a number of 32 bits to a sum, in parts as far as it is known not to wrap, and so many levels deep.
 fn take_apart(context: &Context, ranges: &mut Ranges, value: Value, depth: usize, sum: &mut Sum) {
-    let dfg = &context.func.dfg;
     if let Some(number) = constant(&context.func, value) {
         sum.constant += number & 0xffff_ffff;
         return;
     }
-    if let ValueDef::Result(inst, _) = dfg.value_def(value)
-        && let InstructionData::Binary {
-            opcode: Opcode::Iadd,
-            args: [a, b],
-        } = dfg.insts[inst]
-        && depth > 0
+    if depth > 0
+        && let Some([a, b]) = summands(&context.func, value)
     {
         let left = ranges.of(context, a);
         if let Some(number) = constant(&context.func, b) {
@@ -199,23 +156,39 @@ fn take_apart(context: &Context, ranges: &mut Ranges, value: Value, depth: usize
 }
 
 /// Whether a value is there before the loop begins.
-fn is_before(context: &Context, place: Place, value: Value) -> bool {
+fn is_before(context: &Context, place: &Place, value: Value) -> bool {
     let block = match context.func.dfg.value_def(value) {
         ValueDef::Result(inst, _) => context.func.layout.inst_block(inst),
         ValueDef::Param(block, _) => Some(block),
         ValueDef::Union(..) => None,
     };
-    block.is_some_and(|block| context.domtree.block_dominates(block, place.before))
+    block.is_some_and(|block| context.domtree.block_dominates(block, place.block))
 }
 
-/// Adds the parts that stay the same to the base, before the loop.
-fn base_before(context: &mut Context, place: Place, base: Value, same: &[Value]) -> Value {
-    let branch = context.func.layout.last_inst(place.before);
+/// The sum of the base and the parts that stay the same, made before the loop if there is room for it.
+fn base_before(
+    context: &mut Context,
+    place: &mut Place,
+    base: Value,
+    same: Vec<Value>,
+) -> Option<Value> {
+    if same.is_empty() {
+        return Some(base);
+    }
+    let summands = (base, same);
+    if let Some(sum) = place.bases.get(&summands) {
+        return Some(*sum);
+    }
+    if place.bases.len() == BASES_MAX {
+        return None;
+    }
+    let branch = context.func.layout.last_inst(place.block);
     let branch = branch.expect("a block ends with a branch");
-    let mut cursor = FuncCursor::new(&mut context.func).at_inst(branch);
-    cursor.set_srcloc(cursor.func.srcloc(branch));
-    same.iter().fold(base, |base, part| {
+    let mut cursor = before(&mut context.func, branch);
+    let sum = summands.1.iter().fold(base, |base, part| {
         let part = cursor.ins().uextend(types::I64, *part);
         cursor.ins().iadd(base, part)
-    })
+    });
+    place.bases.insert(summands, sum);
+    Some(sum)
 }

@@ -13,45 +13,47 @@ pub(super) struct Edge {
 }
 
 /// All ways into a block, in a fixed order.
-pub(super) fn into_block(function: &Function, cfg: &ControlFlowGraph, block: Block) -> Vec<Edge> {
-    let mut edges = Vec::new();
-    for predecessor in cfg.pred_iter(block) {
-        let dfg = &function.dfg;
-        let destinations =
-            dfg.insts[predecessor.inst].branch_destination(&dfg.jump_tables, &dfg.exception_tables);
-        for (destination, call) in destinations.iter().enumerate() {
-            if call.block(&dfg.value_lists) == block {
-                edges.push(Edge {
-                    block: predecessor.block,
-                    branch: predecessor.inst,
-                    destination,
-                });
-            }
-        }
-    }
-    edges
+pub(super) fn into_block(function: &Function, cfg: &ControlFlowGraph, to: Block) -> Vec<Edge> {
+    let predecessors = cfg.pred_iter(to);
+    predecessors
+        .flat_map(|from| ways(function, from.block, from.inst, to))
+        .collect()
+}
+
+/// The ways from a block's branch to a block.
+pub(super) fn ways(
+    function: &Function,
+    block: Block,
+    branch: Inst,
+    to: Block,
+) -> impl Iterator<Item = Edge> {
+    let calls = destinations(function, branch).iter().enumerate();
+    let calls = calls.filter(move |(_, call)| call.block(&function.dfg.value_lists) == to);
+    calls.map(move |(destination, _)| Edge {
+        block,
+        branch,
+        destination,
+    })
+}
+
+/// Where a branch leads, and what it passes there.
+pub(super) fn destinations(function: &Function, branch: Inst) -> &[BlockCall] {
+    let dfg = &function.dfg;
+    dfg.insts[branch].branch_destination(&dfg.jump_tables, &dfg.exception_tables)
 }
 
 /// What an edge passes for the parameter of this number, if it is a value from before the branch.
 pub(super) fn argument(function: &Function, edge: Edge, number: usize) -> Option<Value> {
-    let dfg = &function.dfg;
-    call(function, edge)
-        .args(&dfg.value_lists)
-        .nth(number)?
-        .as_value()
+    let call = &destinations(function, edge.branch)[edge.destination];
+    let mut arguments = call.args(&function.dfg.value_lists);
+    arguments.nth(number)?.as_value()
 }
 
 /// All that an edge passes, in order.
 pub(super) fn arguments(function: &Function, edge: Edge) -> Vec<Option<Value>> {
-    let arguments = call(function, edge).args(&function.dfg.value_lists);
+    let call = &destinations(function, edge.branch)[edge.destination];
+    let arguments = call.args(&function.dfg.value_lists);
     arguments.map(|argument| argument.as_value()).collect()
-}
-
-fn call(function: &Function, edge: Edge) -> &BlockCall {
-    let dfg = &function.dfg;
-    let destinations =
-        dfg.insts[edge.branch].branch_destination(&dfg.jump_tables, &dfg.exception_tables);
-    &destinations[edge.destination]
 }
 
 /// Has an edge pass other values for the parameters of these numbers.

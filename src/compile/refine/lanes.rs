@@ -3,14 +3,13 @@
 //! LLVM likes to put some variables of a loop into one vector, shifted along each time round, though each is used by itself. Every
 //! use then waits for its lane to be moved out of the vector, and every next value for the moves in.
 
-use super::edges::{Edge, argument, into_block};
-use super::vector::replace_with;
+use super::edges::{Edge, argument, destinations, into_block};
+use super::values::{before, bitcast, definition, insts, parameter, replace_with};
 use cranelift_codegen::Context;
-use cranelift_codegen::cursor::{Cursor, FuncCursor};
+use cranelift_codegen::cursor::FuncCursor;
 use cranelift_codegen::dominator_tree::DominatorTree;
 use cranelift_codegen::ir::{
-    Block, Endianness, Function, Inst, InstBuilder, InstructionData, MemFlagsData, Opcode, Type,
-    Value, ValueDef,
+    Endianness, Function, Inst, InstBuilder, InstructionData, MemFlagsData, Opcode, Type, Value,
 };
 use cranelift_codegen::loop_analysis::LoopAnalysis;
 use std::collections::{BTreeMap, BTreeSet};
@@ -32,19 +31,11 @@ const STEPS_MAX: usize = 16;
 pub(super) fn carry_lanes(context: &mut Context) {
     let (function, cfg) = (&mut context.func, &context.cfg);
     let (domtree, loops) = (&context.domtree, &context.loop_analysis);
-    let vectors = |function: &Function, block: Block| -> Vec<Value> {
-        let parameters = function.dfg.block_params(block).iter().copied();
-        parameters
-            .filter(|parameter| function.dfg.value_type(*parameter).bits() == 8 * BYTES)
-            .collect()
-    };
-    let headers: Vec<Block> = loops
-        .loops()
-        .map(|found| loops.loop_header(found))
-        .collect();
+    let headers = loops.loops().map(|found| loops.loop_header(found));
     let candidates: Vec<Value> = headers
-        .into_iter()
-        .flat_map(|header| vectors(function, header))
+        .flat_map(|header| function.dfg.block_params(header))
+        .filter(|parameter| function.dfg.value_type(**parameter).bits() == 8 * BYTES)
+        .copied()
         .collect();
     if candidates.is_empty() {
         return;
@@ -52,9 +43,7 @@ pub(super) fn carry_lanes(context: &mut Context) {
     let mut known = users(function);
     let mut room = SPLITS_MAX;
     for vector in candidates {
-        let ValueDef::Param(header, _) = function.dfg.value_def(vector) else {
-            unreachable!("a parameter");
-        };
+        let (header, _) = parameter(function, vector).expect("a parameter");
         let edges = into_block(function, cfg, header);
         let mut lanes = lane_types(function, &known, vector).into_iter();
         let carried = lanes
@@ -77,8 +66,7 @@ type Users = BTreeMap<Value, Vec<Inst>>;
 
 fn users(function: &Function) -> Users {
     let mut users = Users::new();
-    let blocks = function.layout.blocks();
-    for inst in blocks.flat_map(|block| function.layout.block_insts(block)) {
+    for inst in insts(function) {
         for value in function.dfg.inst_values(inst) {
             users.entry(value).or_default().push(inst);
         }
@@ -119,9 +107,7 @@ impl Carried {
         vector: Value,
         lane: Type,
     ) -> Option<Carried> {
-        let ValueDef::Param(header, number) = function.dfg.value_def(vector) else {
-            return None;
-        };
+        let (header, number) = parameter(function, vector)?;
         let own = loops.is_loop_header(header)?;
         let lanes = BYTES / lane.bytes();
         let mut next = BTreeMap::new();
@@ -203,9 +189,7 @@ impl Carried {
 
     /// Has the block take the lanes in place of the vector.
     fn split(self, function: &mut Function, users: &Users, edges: &[Edge]) {
-        let ValueDef::Param(header, number) = function.dfg.value_def(self.vector) else {
-            unreachable!("a parameter");
-        };
+        let (header, number) = parameter(function, self.vector).expect("a parameter");
         let lanes = BYTES / self.lane.bytes();
         let parameters: Vec<Value> = (0..lanes)
             .map(|_| function.dfg.append_block_param(header, self.lane))
@@ -255,19 +239,14 @@ fn take_lane(function: &mut Function, users: &Users, inst: Inst, lane: Value) {
         return replace_with(function, inst, lane);
     }
     // Most of those are made the lane's own type again.
-    let again = |user: &Inst| {
-        matches!(function.dfg.insts[*user], InstructionData::LoadNoOffset { opcode: Opcode::Bitcast, arg, .. } if arg == result)
-            && function.dfg.value_type(function.dfg.first_result(*user))
-                == function.dfg.value_type(lane)
-    };
+    let back = (result, function.dfg.value_type(lane));
+    let again = |user: &Inst| bitcast(function, *user) == Some(back);
     let users = users.get(&result).into_iter().flatten();
     let back: Vec<Inst> = users.copied().filter(again).collect();
     for inst in back {
         replace_with(function, inst, lane);
     }
-    let mut cursor = FuncCursor::new(function).at_inst(inst);
-    cursor.set_srcloc(cursor.func.srcloc(inst));
-    let cast = cursor.ins().bitcast(ty, LITTLE, lane);
+    let cast = before(function, inst).ins().bitcast(ty, LITTLE, lane);
     replace_with(function, inst, cast);
 }
 
@@ -276,48 +255,41 @@ fn put_together(function: &mut Function, inst: Inst, lanes: &[Value], as_value: 
     let lane = function.dfg.value_type(lanes[0]);
     let ty = lane.by(lanes.len() as u32).expect("a vector of 128 bits");
     let wanted = function.dfg.value_type(as_value);
-    let mut cursor = FuncCursor::new(function).at_inst(inst);
-    cursor.set_srcloc(cursor.func.srcloc(inst));
+    let mut cursor = before(function, inst);
     let first = cursor.ins().splat(ty, lanes[0]);
     let rest = lanes.iter().enumerate().skip(1);
     let vector = rest.fold(first, |vector, (at, lane)| {
         cursor.ins().insertlane(vector, *lane, at as u8)
     });
-    match wanted == ty {
-        true => vector,
-        false => cursor.ins().bitcast(wanted, LITTLE, vector),
-    }
+    as_type(&mut cursor, wanted, vector)
 }
 
 /// The lanes of a vector, before a branch.
 fn take_lanes(function: &mut Function, branch: Inst, vector: Value, lane: Type) -> Vec<Value> {
     let lanes = BYTES / lane.bytes();
     let ty = lane.by(lanes).expect("a vector of 128 bits");
-    let from = function.dfg.value_type(vector);
-    let mut cursor = FuncCursor::new(function).at_inst(branch);
-    cursor.set_srcloc(cursor.func.srcloc(branch));
-    let vector = match from == ty {
-        true => vector,
-        false => cursor.ins().bitcast(ty, LITTLE, vector),
-    };
+    let mut cursor = before(function, branch);
+    let vector = as_type(&mut cursor, ty, vector);
     (0..lanes)
         .map(|lane| cursor.ins().extractlane(vector, lane as u8))
         .collect()
+}
+
+/// A vector as lanes of another type, or the same.
+fn as_type(cursor: &mut FuncCursor<'_>, ty: Type, vector: Value) -> Value {
+    match cursor.func.dfg.value_type(vector) == ty {
+        true => vector,
+        false => cursor.ins().bitcast(ty, LITTLE, vector),
+    }
 }
 
 /// The types of lanes that are taken out of a vector.
 fn lane_types(function: &Function, users: &Users, vector: Value) -> Vec<Type> {
     let mut types = Vec::new();
     for user in users.get(&vector).into_iter().flatten() {
-        let ty = match function.dfg.insts[*user] {
-            InstructionData::BinaryImm8 {
-                opcode: Opcode::Extractlane,
-                ..
-            } => function.dfg.value_type(vector),
-            InstructionData::LoadNoOffset {
-                opcode: Opcode::Bitcast,
-                ..
-            } => function.dfg.value_type(function.dfg.first_result(*user)),
+        let ty = match (function.dfg.insts[*user].opcode(), bitcast(function, *user)) {
+            (Opcode::Extractlane, _) => function.dfg.value_type(vector),
+            (_, Some((_, ty))) => ty,
             _ => continue,
         };
         if ty.is_vector() && ty.bits() == 8 * BYTES && ty.lane_count() <= LANES_MAX {
@@ -338,8 +310,7 @@ fn only_passes(
     value: Value,
 ) -> bool {
     let dfg = &function.dfg;
-    let destinations =
-        dfg.insts[branch].branch_destination(&dfg.jump_tables, &dfg.exception_tables);
+    let destinations = destinations(function, branch);
     let passed = destinations.iter().enumerate().all(|(destination, call)| {
         let known = edges
             .iter()
@@ -363,15 +334,13 @@ fn source(
     if value == vector {
         return Some(Source::Lane(at));
     }
-    let ValueDef::Result(inst, _) = function.dfg.value_def(value) else {
-        return None;
-    };
+    let (inst, data) = definition(function, value)?;
     steps.insert(inst);
     if steps.len() > STEPS_MAX {
         return None;
     }
-    let has_lanes = |value: Value| function.dfg.value_type(value).lane_type() == lane;
-    match function.dfg.insts[inst] {
+    let has_lanes = function.dfg.value_type(value).lane_type() == lane;
+    match data {
         InstructionData::LoadNoOffset {
             opcode: Opcode::Bitcast,
             arg,
@@ -382,12 +351,12 @@ fn source(
         InstructionData::Unary {
             opcode: Opcode::Splat,
             arg,
-        } if has_lanes(value) => Some(Source::Number(arg)),
+        } if has_lanes => Some(Source::Number(arg)),
         InstructionData::TernaryImm8 {
             opcode: Opcode::Insertlane,
             imm,
             args: [rest, number],
-        } if has_lanes(value) => match u32::from(imm) == at {
+        } if has_lanes => match u32::from(imm) == at {
             true => Some(Source::Number(number)),
             false => source(function, vector, lane, rest, at, steps),
         },

@@ -20,6 +20,7 @@ mod lanes;
 mod narrow;
 mod range;
 mod sink;
+mod values;
 mod vector;
 mod widen;
 

@@ -4,8 +4,8 @@
 //! that advances by a constant each time round stays within known bounds as well. That is what LLVM makes of a loop over an
 //! array of known length. Numbers are unsigned; bounds are exact numbers, which do not wrap: whatever might wrap is not known.
 
-use super::counter::{constant, step};
 use super::edges::{Edge, argument, into_block};
+use super::values::{constant, definition, equality, parameter, step};
 use cranelift_codegen::Context;
 use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::{Block, Function, InstructionData, Opcode, Value, ValueDef, types};
@@ -60,11 +60,13 @@ impl Range {
 /// A loop with one way in and one way back.
 #[derive(Clone, Copy)]
 struct Round {
+    header: Block,
     entry: Edge,
     back: Edge,
 }
 
 /// What is known so far.
+#[derive(Default)]
 pub(super) struct Ranges {
     known: HashMap<Value, Option<Range>>,
     /// The ways into blocks whose parameters were asked about: a block may have as many parameters as ways in.
@@ -74,17 +76,9 @@ pub(super) struct Ranges {
 }
 
 impl Ranges {
-    pub fn new() -> Ranges {
-        Ranges {
-            known: HashMap::new(),
-            ways: HashMap::new(),
-            rounds: HashMap::new(),
-        }
-    }
-
     /// Between which bounds a value of 32 bits is.
     pub fn of(&mut self, context: &Context, value: Value) -> Range {
-        self.within(context, value, DEPTH_MAX).unwrap_or(Range::ALL)
+        self.or_all(context, value, DEPTH_MAX)
     }
 
     fn within(&mut self, context: &Context, value: Value, depth: u32) -> Option<Range> {
@@ -172,26 +166,17 @@ impl Ranges {
     ) -> Option<Range> {
         let ways = self.ways.entry(block);
         let round = (*ways.or_insert_with(|| round(context, block)))?;
-        let value = context.func.dfg.block_params(block)[number];
-        let step = step_of(context, round, value)?;
-        let rounds = self.rounds(context, round, block, depth)?;
-        let start = self.within(
-            context,
-            argument(&context.func, round.entry, number)?,
-            depth,
-        )?;
+        let step = step_of(context, round, number)?;
+        let rounds = self.rounds(context, round, depth)?;
+        let start = argument(&context.func, round.entry, number)?;
+        let start = self.within(context, start, depth)?;
         let way = rounds.checked_mul(step)?;
         Range::new(start.low + way.min(0), start.high + way.max(0))
     }
 
     /// How often a loop goes back at most, if it ends when something that advances by a constant is equal to another.
-    fn rounds(
-        &mut self,
-        context: &Context,
-        round: Round,
-        header: Block,
-        depth: u32,
-    ) -> Option<i64> {
+    fn rounds(&mut self, context: &Context, round: Round, depth: u32) -> Option<i64> {
+        let header = round.header;
         if let Some(known) = self.rounds.get(&header) {
             return *known;
         }
@@ -204,7 +189,7 @@ impl Ranges {
         });
         let rounds = passed
             .take(BLOCKS_MAX)
-            .find_map(|block| self.rounds_until(context, round, header, block, depth));
+            .find_map(|block| self.rounds_until(context, round, block, depth));
         self.rounds.insert(header, rounds);
         rounds
     }
@@ -214,30 +199,25 @@ impl Ranges {
         &mut self,
         context: &Context,
         round: Round,
-        header: Block,
         block: Block,
         depth: u32,
     ) -> Option<i64> {
+        let header = round.header;
         let (value, end) = tested(context, header, block)?;
         let function = &context.func;
         // What is compared is the counter itself, or what it is next.
-        let parameter = match function.dfg.value_def(value) {
-            ValueDef::Param(owner, _) if owner == header => value,
-            _ => *function
-                .dfg
-                .block_params(header)
-                .iter()
-                .find(|parameter| step(function, value, **parameter).is_some())?,
+        let (number, ahead) = match parameter(function, value) {
+            Some((owner, number)) if owner == header => (number, 0),
+            _ => {
+                let mut counters = function.dfg.block_params(header).iter().enumerate();
+                counters.find_map(|(number, counter)| {
+                    Some((number, i64::from(step(function, value, *counter)?)))
+                })?
+            }
         };
-        let ValueDef::Param(_, number) = function.dfg.value_def(parameter) else {
-            unreachable!("a parameter");
-        };
-        let advance = step_of(context, round, parameter).filter(|advance| *advance != 0)?;
-        let ahead = match value == parameter {
-            true => 0,
-            false => i64::from(step(function, value, parameter)? as i32),
-        };
-        let start = self.within(context, argument(function, round.entry, number)?, depth)?;
+        let advance = step_of(context, round, number).filter(|advance| *advance != 0)?;
+        let start = argument(function, round.entry, number)?;
+        let start = self.within(context, start, depth)?;
         let first = Range::new(start.low + ahead, start.high + ahead)?;
         let (way, exact) = match advance > 0 {
             true => (end - first.low, first.high <= end),
@@ -258,20 +238,23 @@ fn round(context: &Context, header: Block) -> Option<Round> {
         return None;
     };
     let is_back = |edge: Edge| context.domtree.block_dominates(header, edge.block);
-    match (is_back(a), is_back(b)) {
-        (true, false) => Some(Round { entry: b, back: a }),
-        (false, true) => Some(Round { entry: a, back: b }),
-        _ => None,
-    }
+    let (entry, back) = match (is_back(a), is_back(b)) {
+        (true, false) => (b, a),
+        (false, true) => (a, b),
+        _ => return None,
+    };
+    Some(Round {
+        header,
+        entry,
+        back,
+    })
 }
 
-/// By how much a parameter advances each time round.
-fn step_of(context: &Context, round: Round, parameter: Value) -> Option<i64> {
-    let ValueDef::Param(_, number) = context.func.dfg.value_def(parameter) else {
-        return None;
-    };
+/// By how much the parameter of this number advances each time round.
+fn step_of(context: &Context, round: Round, number: usize) -> Option<i64> {
+    let counter = context.func.dfg.block_params(round.header)[number];
     let next = argument(&context.func, round.back, number)?;
-    Some(i64::from(step(&context.func, next, parameter)? as i32))
+    step(&context.func, next, counter).map(i64::from)
 }
 
 /// What a block compares, and with which constant, if it goes on within the loop as long as they differ and leaves it when they
@@ -291,26 +274,18 @@ fn tested(context: &Context, header: Block, block: Block) -> Option<(Value, i64)
         let destination = call.block(&function.dfg.value_lists);
         context.loop_analysis.is_in_loop(destination, own)
     });
-    let (value, end, on_difference) = equality(function, arg)?;
+    let (value, end, on_difference) = comparison(function, arg)?;
     (stays == [on_difference, !on_difference]).then_some((value, end & (WORD - 1)))
 }
 
 /// A condition as a value, a constant, and whether it holds when they differ.
-fn equality(function: &Function, condition: Value) -> Option<(Value, i64, bool)> {
-    if let ValueDef::Result(inst, _) = function.dfg.value_def(condition)
-        && let InstructionData::IntCompare {
-            opcode: Opcode::Icmp,
-            cond,
-            args: [value, other],
-        } = function.dfg.insts[inst]
-    {
-        let is_number = function.dfg.value_type(value) == types::I32;
-        let end = constant(function, other).filter(|_| is_number)?;
-        return match cond {
-            IntCC::NotEqual => Some((value, end, true)),
-            IntCC::Equal => Some((value, end, false)),
-            _ => None,
-        };
-    }
-    (function.dfg.value_type(condition) == types::I32).then_some((condition, 0, true))
+fn comparison(function: &Function, condition: Value) -> Option<(Value, i64, bool)> {
+    let compared = definition(function, condition).and_then(|(_, data)| equality(data));
+    let (value, end, on_difference) = match compared {
+        Some((code, [value, other])) => {
+            (value, constant(function, other)?, code == IntCC::NotEqual)
+        }
+        None => (condition, 0, true),
+    };
+    (function.dfg.value_type(value) == types::I32).then_some((value, end, on_difference))
 }

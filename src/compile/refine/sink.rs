@@ -6,8 +6,9 @@
 //! Loads change places with loads that trap in the same way, and with what neither traps nor stores. So what is computed stays, and whether
 //! and how it traps; of two accesses that are both out of bounds, the other may be the one that is reported.
 
+use super::values::{insts, load_of};
 use cranelift_codegen::entity::SecondaryMap;
-use cranelift_codegen::ir::{Block, Function, Inst, InstructionData, Opcode, Value, ValueDef};
+use cranelift_codegen::ir::{Function, Inst, InstructionData, Opcode, Value};
 
 /// How many instructions a load is moved across at most.
 const DISTANCE_MAX: usize = 64;
@@ -17,18 +18,15 @@ type Uses = SecondaryMap<Value, u8>;
 
 pub(super) fn sink_loads(function: &mut Function) {
     let mut uses = Uses::with_capacity(function.dfg.num_values());
-    let blocks = function.layout.blocks();
-    let insts = blocks.flat_map(|block| function.layout.block_insts(block));
-    for value in insts.flat_map(|inst| function.dfg.inst_values(inst)) {
+    let users: Vec<Inst> = insts(function).collect();
+    for value in users
+        .iter()
+        .flat_map(|user| function.dfg.inst_values(*user))
+    {
         uses[value] = uses[value].saturating_add(1);
     }
-    let blocks: Vec<Block> = function.layout.blocks().collect();
-    for block in blocks {
-        let mut inst = function.layout.first_inst(block);
-        while let Some(user) = inst {
-            inst = function.layout.next_inst(user);
-            sink_into(function, &uses, user);
-        }
+    for user in users {
+        sink_into(function, &uses, user);
     }
 }
 
@@ -71,15 +69,6 @@ fn sink_into(function: &mut Function, uses: &Uses, user: Inst) {
     {
         function.layout.remove_inst(load);
         function.layout.insert_inst(load, user);
-    }
-}
-
-fn load_of(function: &Function, value: Value) -> Option<Inst> {
-    match function.dfg.value_def(value) {
-        ValueDef::Result(inst, _) => {
-            (function.dfg.insts[inst].opcode() == Opcode::Load).then_some(inst)
-        }
-        _ => None,
     }
 }
 

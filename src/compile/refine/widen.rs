@@ -10,12 +10,12 @@
 //! Where 32 bits of it are needed, the lower half is: that takes no instruction.
 
 use super::edges::{Edge, arguments, into_block, set_arguments};
-use super::vector::replace_with;
+use super::values::{before, constant, definition, extended_word, insts, parameter, replace_with};
 use cranelift_codegen::cursor::{Cursor, FuncCursor};
 use cranelift_codegen::dominator_tree::DominatorTree;
 use cranelift_codegen::flowgraph::ControlFlowGraph;
 use cranelift_codegen::ir::{
-    Block, Function, Inst, InstBuilder, InstructionData, Opcode, Value, ValueDef, types,
+    Block, Function, Inst, InstBuilder, InstructionData, Opcode, Value, types,
 };
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -43,15 +43,11 @@ pub(super) fn widen_indexes(
         wide.insert(*parameter, widen_parameter(function, *parameter));
     }
     let mut passed: BTreeMap<Edge, HashMap<usize, Value>> = BTreeMap::new();
-    for (parameter, incoming) in &parameters {
-        let ValueDef::Param(_, number) = function.dfg.value_def(wide[parameter]) else {
-            unreachable!("it was made a parameter");
-        };
+    for (of, incoming) in &parameters {
+        let (_, number) = parameter(function, wide[of]).expect("a parameter");
         for (edge, value) in incoming {
-            let value = match wide.get(value) {
-                Some(value) => *value,
-                None => extend(function, edge.branch, *value),
-            };
+            let known = wide.get(value).copied();
+            let value = known.unwrap_or_else(|| extend(function, edge.branch, *value));
             passed.entry(*edge).or_default().insert(number, value);
         }
     }
@@ -69,20 +65,9 @@ pub(super) fn widen_indexes(
 type Extensions = Vec<(Value, Inst)>;
 
 fn extensions(function: &Function) -> Extensions {
-    let mut extensions = Extensions::new();
-    let blocks = function.layout.blocks();
-    for inst in blocks.flat_map(|block| function.layout.block_insts(block)) {
-        if let InstructionData::Unary {
-            opcode: Opcode::Uextend,
-            arg,
-        } = function.dfg.insts[inst]
-            && function.dfg.value_type(arg) == types::I32
-            && function.dfg.value_type(function.dfg.first_result(inst)) == types::I64
-        {
-            extensions.push((arg, inst));
-        }
-    }
-    extensions
+    insts(function)
+        .filter_map(|inst| Some((extended_word(function, inst)?, inst)))
+        .collect()
 }
 
 fn extended(extensions: &Extensions) -> impl Iterator<Item = Value> {
@@ -116,13 +101,11 @@ fn parameters_to_widen(
         }
     }
     // Without those that are extended at a price, and without those that then flow into nothing.
-    let is_costly = |parameters: &Parameters, parameter: Value| {
-        let ValueDef::Param(block, _) = function.dfg.value_def(parameter) else {
-            unreachable!("a parameter");
-        };
-        let Some(incoming) = parameters.get(&parameter) else {
+    let is_costly = |parameters: &Parameters, value: Value| {
+        let Some(incoming) = parameters.get(&value) else {
             return false;
         };
+        let (block, _) = parameter(function, value).expect("a parameter");
         let is_back = |edge: &Edge| domtree.block_dominates(block, edge.block);
         let is_loop = incoming.iter().any(|(edge, _)| is_back(edge));
         incoming.iter().any(|(edge, value)| {
@@ -130,10 +113,10 @@ fn parameters_to_widen(
         })
     };
     let mut doubtful: Vec<Value> = parameters.keys().copied().collect();
-    while let Some(parameter) = doubtful.pop() {
-        if is_costly(&parameters, parameter) {
-            parameters.remove(&parameter);
-            doubtful.extend(flows_into.get(&parameter).into_iter().flatten());
+    while let Some(value) = doubtful.pop() {
+        if is_costly(&parameters, value) {
+            parameters.remove(&value);
+            doubtful.extend(flows_into.get(&value).into_iter().flatten());
         }
     }
     let mut needed = BTreeSet::new();
@@ -159,9 +142,7 @@ fn incoming(
     blocks: &mut Incoming,
     value: Value,
 ) -> Option<Vec<(Edge, Value)>> {
-    let ValueDef::Param(block, number) = function.dfg.value_def(value) else {
-        return None;
-    };
+    let (block, number) = parameter(function, value)?;
     if function.layout.entry_block() == Some(block) || function.dfg.value_type(value) != types::I32
     {
         return None;
@@ -180,12 +161,12 @@ fn incoming(
 
 /// Whether 64 bits of a value take no instruction more than 32 do.
 fn is_extended_for_nothing(function: &Function, parameters: &Parameters, value: Value) -> bool {
-    let ValueDef::Result(inst, _) = function.dfg.value_def(value) else {
+    let Some((_, data)) = definition(function, value) else {
         return parameters.contains_key(&value);
     };
     load_of(function, value).is_some()
         || matches!(
-            function.dfg.insts[inst].opcode(),
+            data.opcode(),
             Opcode::Iconst
                 | Opcode::Iadd
                 | Opcode::Isub
@@ -200,11 +181,11 @@ fn is_extended_for_nothing(function: &Function, parameters: &Parameters, value: 
 
 /// The load of a number of 32 bits that could as well extend it to 64, without a sign.
 fn load_of(function: &Function, value: Value) -> Option<Inst> {
-    let ValueDef::Result(inst, _) = function.dfg.value_def(value) else {
-        return None;
-    };
-    let opcode = function.dfg.insts[inst].opcode();
-    let unsigned = matches!(opcode, Opcode::Load | Opcode::Uload8 | Opcode::Uload16);
+    let (inst, data) = definition(function, value)?;
+    let unsigned = matches!(
+        data.opcode(),
+        Opcode::Load | Opcode::Uload8 | Opcode::Uload16
+    );
     (unsigned && function.dfg.value_type(value) == types::I32).then_some(inst)
 }
 
@@ -220,8 +201,7 @@ fn widen_load(function: &mut Function, load: Inst) -> Value {
         unreachable!("it is a load");
     };
     let flags = function.dfg.mem_flags[flags];
-    let mut cursor = FuncCursor::new(function).at_inst(load);
-    cursor.set_srcloc(cursor.func.srcloc(load));
+    let mut cursor = before(function, load);
     let wide = match opcode {
         Opcode::Load => cursor.ins().uload32(flags, arg, offset),
         Opcode::Uload8 => cursor.ins().uload8(types::I64, flags, arg, offset),
@@ -237,22 +217,19 @@ fn widen_load(function: &mut Function, load: Inst) -> Value {
 }
 
 /// Makes a parameter one of 64 bits; the 32 are what is left of them.
-fn widen_parameter(function: &mut Function, parameter: Value) -> Value {
-    let ValueDef::Param(block, _) = function.dfg.value_def(parameter) else {
-        unreachable!("a parameter");
-    };
-    let wide = function.dfg.replace_block_param(parameter, types::I64);
+fn widen_parameter(function: &mut Function, value: Value) -> Value {
+    let (block, _) = parameter(function, value).expect("a parameter");
+    let wide = function.dfg.replace_block_param(value, types::I64);
     let mut cursor = FuncCursor::new(function).at_first_inst(block);
     let narrow = cursor.ins().ireduce(types::I32, wide);
-    function.dfg.change_to_alias(parameter, narrow);
+    function.dfg.change_to_alias(value, narrow);
     wide
 }
 
 /// 64 bits of a value for a branch.
 fn extend(function: &mut Function, branch: Inst, value: Value) -> Value {
-    let number = super::counter::constant(function, value);
-    let mut cursor = FuncCursor::new(function).at_inst(branch);
-    cursor.set_srcloc(cursor.func.srcloc(branch));
+    let number = constant(function, value);
+    let mut cursor = before(function, branch);
     match number {
         Some(number) => cursor.ins().iconst(types::I64, number & 0xffff_ffff),
         None => cursor.ins().uextend(types::I64, value),
