@@ -32,6 +32,13 @@ fn function(body: &str) -> Instance {
     instance
 }
 
+/// Puts words into memory.
+fn put(instance: &mut Instance, words: &[(usize, u32)]) {
+    for (at, word) in words {
+        instance.memory()[*at..at + 4].copy_from_slice(&word.to_le_bytes());
+    }
+}
+
 /// The sum of the bytes at these places.
 fn bytes(places: impl IntoIterator<Item = u32>) -> u32 {
     places.into_iter().map(|place| place % 251).sum()
@@ -279,14 +286,8 @@ fn what_is_loaded_is_an_index_without_a_sign() {
             (local.set $sum (i32.add (local.get $sum) (i32.load8_u (i32.add (local.get $i) (local.get $y)))))
             (br_if $top (i32.ne (local.get $i) (i32.const 128))))",
     );
-    for (at, word) in [
-        (64usize, 0xffff_fff0u32),
-        (100, 128),
-        (256, 100),
-        (512, 0x8000_0000),
-    ] {
-        loops.memory()[at..at + 4].copy_from_slice(&word.to_le_bytes());
-    }
+    let links = [(64, 0xffff_fff0), (100, 128), (256, 100), (512, 1 << 31)];
+    put(&mut loops, &links);
     let places = [100u32, 128].map(|place| u32::from(loops.memory()[place as usize]));
     returns(&mut loops, [256, 0], places.iter().sum());
     traps(&mut loops, [64, 0], TrapKind::MemoryOutOfBounds);
@@ -300,16 +301,14 @@ fn what_is_loaded_is_an_index_without_a_sign() {
             (br_if $top (i32.ne (local.get $i) (i32.const 128))))
         (local.set $sum (i32.load8_u (local.get $i)))",
     );
-    for (at, word) in [(64usize, 0xffff_fff0u32), (100, 128), (512, 0x8000_0000)] {
-        chase.memory()[at..at + 4].copy_from_slice(&word.to_le_bytes());
-    }
+    put(&mut chase, &links);
     returns(&mut chase, [100, 0], 128);
     traps(&mut chase, [64, 0], TrapKind::MemoryOutOfBounds);
     traps(&mut chase, [512, 0], TrapKind::MemoryOutOfBounds);
     let mut once = function(
         "(local.set $sum (i32.load8_u (i32.add (i32.load (local.get $x)) (local.get $y))))",
     );
-    once.memory()[64..68].copy_from_slice(&0xffff_fff0u32.to_le_bytes());
+    put(&mut once, &links);
     returns(&mut once, [64, 32], 16);
     traps(&mut once, [64, 15], TrapKind::MemoryOutOfBounds);
 }
@@ -328,9 +327,10 @@ fn an_index_comes_by_a_table() {
             (local.set $sum (i32.add (local.get $sum) (i32.load8_u (local.get $t))))
             (br_if $top (i32.ne (local.tee $i (i32.add (local.get $i) (i32.const 1))) (i32.const 5))))",
     );
-    for (at, word) in [(1000usize, 65534u32), (2000, 65535), (3000, 0xffff_ffff)] {
-        loops.memory()[at..at + 4].copy_from_slice(&word.to_le_bytes());
-    }
+    put(
+        &mut loops,
+        &[(1000, 65534), (2000, 65535), (3000, u32::MAX)],
+    );
     returns(
         &mut loops,
         [1000, 0],
@@ -380,7 +380,7 @@ fn what_was_loaded_stays_when_it_is_overwritten() {
             {between}
             (local.set $sum (i32.sub (local.get $y) (local.get $t)))"
         ));
-        loops.memory()[64..68].copy_from_slice(&1000u32.to_le_bytes());
+        put(&mut loops, &[(64, 1000)]);
         returns(&mut loops, [64, 5000], 4000);
     }
 }
@@ -415,16 +415,15 @@ fn vectors_are_carried_round_loops() {
         let lanes = 16 / bytes;
         let mask: Vec<String> = (bytes..16 + bytes).map(|byte| byte.to_string()).collect();
         let sign = if bytes < 4 { "_u" } else { "" };
-        let load = match bytes {
-            1 => "i32.load8_u".to_owned(),
-            2 => "i32.load16_u".to_owned(),
-            _ => format!("{ty}.load"),
+        let part = match bytes {
+            1 => "8",
+            2 => "16",
+            _ => "",
         };
-        let store = match bytes {
-            1 => "i32.store8".to_owned(),
-            2 => "i32.store16".to_owned(),
-            _ => format!("{ty}.store"),
-        };
+        let (load, store) = (
+            format!("{ty}.load{part}{sign}"),
+            format!("{ty}.store{part}"),
+        );
         let mut instance = instance(
             &engine,
             &format!(

@@ -6,8 +6,8 @@ use dormouse::{
     Module,
 };
 use std::fs::File;
-use std::io::Write;
 use std::os::fd::AsRawFd;
+use std::os::unix::fs::FileExt;
 
 const PAGE: u64 = 4096;
 
@@ -70,6 +70,15 @@ impl Fixture {
 
     fn reopen(&self) -> File {
         self.file.reopen().unwrap()
+    }
+
+    fn open_noted(&self, note: &[u8]) -> Image {
+        let (checked, _) = CheckedImage::check_noted(self.reopen(), None, note).unwrap();
+        Image::open_checked(&self.linked, checked).unwrap()
+    }
+
+    fn overwrite(&self, at: u64, byte: u8) {
+        self.file.as_file().write_all_at(&[byte], at).unwrap();
     }
 
     /// Takes the image out of the page cache.
@@ -160,8 +169,7 @@ fn a_recorded_call_finds_its_pages_in_memory() {
 fn what_left_memory_is_read_again_before_a_call() {
     let fixture = Fixture::new();
     let note = fixture.record(10, 10);
-    let (checked, _) = CheckedImage::check_noted(fixture.reopen(), None, &note).unwrap();
-    let image = Image::open_checked(&fixture.linked, checked).unwrap();
+    let image = fixture.open_noted(&note);
     // No instance maps it any more, and under pressure the kernel lets go of it.
     fixture.evict();
     let prefetch = image.prefetch().unwrap().expect("it is not in memory");
@@ -180,8 +188,7 @@ fn what_left_memory_is_read_again_before_a_call() {
 fn a_scattered_set_takes_one_descriptor() {
     let fixture = Fixture::new();
     let note = fixture.record(100, 100);
-    let (checked, _) = CheckedImage::check_noted(fixture.reopen(), None, &note).unwrap();
-    let image = Image::open_checked(&fixture.linked, checked).unwrap();
+    let image = fixture.open_noted(&note);
     fixture.evict();
     let descriptors = || {
         let open = std::fs::read_dir("/proc/self/fd").unwrap();
@@ -236,11 +243,7 @@ fn what_is_zero_of_an_image_is_not_brought_into_memory() {
     let cached = fixture.pages_cached();
     assert!((4..50).contains(&cached), "{cached} pages");
     // Bytes where the file had a hole are seen.
-    let file = File::options()
-        .write(true)
-        .open(fixture.file.path())
-        .unwrap();
-    std::os::unix::fs::FileExt::write_all_at(&file, &[1], 0x80000).unwrap();
+    fixture.overwrite(0x80000, 1);
     let result = CheckedImage::check(fixture.reopen(), None);
     assert!(matches!(result, Err(ImageError::Damaged)), "{result:?}");
 }
@@ -255,12 +258,7 @@ fn a_note_that_does_not_fit_costs_a_whole_read_and_nothing_else() {
         assert!(fixture.pages_cached() > 4000);
     }
     // A file that was changed is verified whole, whatever the note says.
-    let mut file = File::options()
-        .write(true)
-        .open(fixture.file.path())
-        .unwrap();
-    std::io::Seek::seek(&mut file, std::io::SeekFrom::Start(9 << 20)).unwrap();
-    file.write_all(&[9]).unwrap();
+    fixture.overwrite(9 << 20, 9);
     let result = CheckedImage::check_noted(fixture.reopen(), None, &note);
     assert!(matches!(result, Err(ImageError::Damaged)), "{result:?}");
 }

@@ -3,7 +3,7 @@
 //! Compared after instantiation and after every call: results bit for bit (the modules make every NaN the canonical one), the
 //! kind of trap, and everything exported, which is all memories, globals and tables.
 
-use crate::modules::{Purpose, generate, random, step};
+use crate::modules::{Purpose, generate, step};
 use crate::peers::{Peer, Started, describe, of_wasmi, of_wasmtime};
 use crate::random::Random;
 use crate::values::{End, State, Value};
@@ -22,21 +22,17 @@ thread_local! {
     static FILE: File = guest::image_file();
 }
 
-pub fn check(data: &[u8], canary: Canary) -> Outcome {
-    let mut u = Unstructured::new(data);
-    let Ok(mut random) = random(&mut u) else {
-        return Ok(Verdict::NoCase);
-    };
+pub fn check(u: &mut Unstructured<'_>, random: &mut Random, canary: Canary) -> Outcome {
     let wasm = if random.chance(2) {
-        step(&mut u, &mut random);
-        operators::generate(&mut random)
+        step(u, random);
+        operators::generate(random)
     } else {
-        match generate(&mut u, Purpose::Differential, FUEL) {
+        match generate(u, Purpose::Differential, FUEL) {
             Ok(wasm) => wasm,
             Err(_) => return Ok(Verdict::NoCase),
         }
     };
-    compare(&wasm, &mut u, &mut random, canary)
+    compare(&wasm, u, random, canary)
 }
 
 /// Runs a module on all engines; calls and arguments are the input's.

@@ -7,8 +7,8 @@ use dormouse::compile::info::{Export, ExportKind, ModuleInfo, ValueType};
 use dormouse::compile::{CompileError, CompileOptions, compile};
 use dormouse::layout::PAGE_BYTES;
 use dormouse::{
-    Callable, Engine, EngineOptions, Image, Imports, Instance, InstantiateError, Limits, Linked,
-    Module, Reason, Trap,
+    Callable, CheckedImage, Engine, EngineOptions, Image, Imports, Instance, InstantiateError,
+    Limits, Linked, Module, Progress, Reason, Trap,
 };
 use std::fs::File;
 use std::num::NonZeroUsize;
@@ -59,11 +59,14 @@ pub fn engine(tick: Duration, keep_resident_pages: usize) -> Engine {
     .expect("this machine runs Dormouse")
 }
 
+pub fn load(engine: &Engine, artifact: &[u8]) -> Result<Module, Finding> {
+    Module::from_artifact(engine, artifact)
+        .map_err(|error| finding!("an artifact just made is refused: {error}"))
+}
+
 /// Loads an artifact and links it without imports.
 pub fn link(engine: &Engine, artifact: &[u8]) -> Result<Linked, Finding> {
-    let module = Module::from_artifact(engine, artifact)
-        .map_err(|error| finding!("an artifact just made is refused: {error}"))?;
-    module
+    load(engine, artifact)?
         .link(&Imports::new())
         .map_err(|error| finding!("a module without imports is not linked: {error}"))
 }
@@ -131,6 +134,21 @@ pub fn end_of(
     })
 }
 
+/// The end of a call that has no host to wait for, after a time slice; `None` when that was not enough.
+pub fn end_of_slice(
+    instance: &Instance,
+    callable: Callable,
+    progress: Progress,
+) -> Result<Option<End>, Finding> {
+    let result = match progress {
+        Progress::Preempted => return Ok(None),
+        Progress::Blocked => return Err(finding!("a guest without imports waits")),
+        Progress::Returned(words) => Ok(words),
+        Progress::Stopped(trap) => Err(trap),
+    };
+    end_of(instance, callable, result).map(Some)
+}
+
 /// Calls an export.
 pub fn call(
     instance: &mut Instance,
@@ -166,8 +184,26 @@ pub fn image_file() -> File {
 pub fn freeze(instance: &mut Instance) -> Result<Image, Finding> {
     let file = image_file();
     Image::capture(instance, &file).map_err(|error| finding!("no image: {error}"))?;
-    Image::open(&instance.linked().clone(), &file)
-        .map_err(|error| finding!("an image just made is refused: {error}"))
+    open(instance.linked(), &file)
+}
+
+pub fn open(linked: &Linked, file: &File) -> Result<Image, Finding> {
+    Image::open(linked, file).map_err(|error| finding!("an image just made is refused: {error}"))
+}
+
+/// Opens an image by the note of its working set. Whether that was of use.
+pub fn open_noted(
+    linked: &Linked,
+    file: &File,
+    base: Option<&File>,
+    note: &[u8],
+) -> Result<(Image, bool), Finding> {
+    let clone = |file: &File| file.try_clone().expect("a descriptor");
+    let (checked, of_use) = CheckedImage::check_noted(clone(file), base.map(clone), note)
+        .map_err(|error| finding!("an image is not checked: {error}"))?;
+    let image = Image::open_checked(linked, checked)
+        .map_err(|error| finding!("an image that was checked is refused: {error}"))?;
+    Ok((image, of_use))
 }
 
 /// All of an instance's state: the image that it would be frozen to.

@@ -8,7 +8,8 @@ mod arguments;
 mod caller;
 mod calls;
 
-use crate::modules::{random, step};
+use crate::modules::step;
+use crate::random::Random;
 use crate::{Canary, Finding, Outcome, Verdict, finding};
 use arbitrary::Unstructured;
 use arguments::{furnish, operands};
@@ -17,11 +18,7 @@ use calls::{DORMOUSE, Look, PARTIAL, Strings, VARYING, WASI, has_errno};
 
 const CALLS: u64 = 24;
 
-pub fn check(data: &[u8], canary: Canary) -> Outcome {
-    let mut u = Unstructured::new(data);
-    let Ok(mut random) = random(&mut u) else {
-        return Ok(Verdict::NoCase);
-    };
+pub fn check(u: &mut Unstructured<'_>, random: &mut Random, canary: Canary) -> Outcome {
     let settings = [
         Setting::Command,
         Setting::Reactor,
@@ -33,18 +30,18 @@ pub fn check(data: &[u8], canary: Canary) -> Outcome {
     let mut other = Guest::new(setting)?;
     let strings = count_strings(&mut one)?;
     count_strings(&mut other)?;
-    let paths = furnish(one.instance.memory(), &mut random);
+    let paths = furnish(one.instance.memory(), random);
     let furnished = one.instance.memory().to_vec();
     other.instance.memory().copy_from_slice(&furnished);
     let mut checked = 0;
     for _ in 0..1 + random.below(CALLS) {
-        step(&mut u, &mut random);
+        step(u, random);
         // Of a program, mostly those that do something with its files.
         let call = match random.below(8) {
             0 => random.pick(DORMOUSE),
             _ => random.pick(WASI),
         };
-        let arguments = operands(call, &paths, &mut random);
+        let arguments = operands(call, &paths, random);
         let before = one.instance.memory().to_vec();
         let (end, code) = one.call(call.name, &arguments)?;
         let (other_end, _) = other.call(call.name, &arguments)?;

@@ -4,7 +4,7 @@
 //! Inputs are the raw bytes of a connection, or requests put together from the pieces that matter to the protocol, a few bytes of
 //! which are then changed.
 
-use crate::modules::{random, step};
+use crate::modules::step;
 use crate::random::Random;
 use crate::{Canary, Finding, Outcome, Verdict, finding};
 use arbitrary::Unstructured;
@@ -16,21 +16,17 @@ const BODY_BYTES_MAX: u64 = 100_000;
 /// What may be read and not told of: a read, with a head before it or what frames a body.
 const UNTOLD_BYTES_MAX: usize = 2 * READ_BYTES + HEAD_BYTES_MAX + TRAILER_BYTES_MAX;
 
-pub fn check(data: &[u8], canary: Canary) -> Outcome {
-    let mut u = Unstructured::new(data);
-    let Ok(mut random) = random(&mut u) else {
-        return Ok(Verdict::NoCase);
-    };
+pub fn check(u: &mut Unstructured<'_>, random: &mut Random, canary: Canary) -> Outcome {
     let bytes = match random.chance(3) {
-        true => u.take_rest().to_vec(),
-        false => requests(&mut u, &mut random),
+        true => u.bytes(u.len()).expect("what is left").to_vec(),
+        false => requests(u, random),
     };
     if bytes.is_empty() {
         return Ok(Verdict::NoCase);
     }
-    let checked = heads(&bytes, &mut random)?
-        + bodies(&bytes, &mut random, canary)?
-        + connections(&bytes, &mut random, canary)?;
+    let checked = heads(&bytes, random)?
+        + bodies(&bytes, random, canary)?
+        + connections(&bytes, random, canary)?;
     Ok(Verdict::Checked(checked))
 }
 

@@ -5,7 +5,7 @@
 //! all three images, several at a time, are called, reset, trimmed and frozen again in an order that the input gives; the
 //! instance of the image over the base and that of the whole one in step, so that each says what the other has to be.
 
-use crate::modules::{pages, plain_pages, random, scribbler, step};
+use crate::modules::{pages, plain_pages, scribbler, step};
 use crate::peers::describe;
 use crate::random::Random;
 use crate::values::Value;
@@ -63,20 +63,16 @@ struct Pair {
     history: &'static str,
 }
 
-pub fn check(data: &[u8], canary: Canary) -> Outcome {
-    let mut u = Unstructured::new(data);
-    let Ok(mut random) = random(&mut u) else {
-        return Ok(Verdict::NoCase);
-    };
+pub fn check(u: &mut Unstructured<'_>, random: &mut Random, canary: Canary) -> Outcome {
     let linked = LINKED.with(|all| {
         let modules = random.pick(all);
         let which = [0, 0, 1, 1, 2][random.below(5) as usize];
         modules[which].clone()
     });
-    let Some(case) = Case::new(linked, &mut u, &mut random)? else {
+    let Some(case) = Case::new(linked, u, random)? else {
         return Ok(Verdict::NoCase);
     };
-    case.run(&mut u, &mut random, canary)
+    case.run(u, random, canary)
 }
 
 fn call_of(linked: &Linked, functions: &[(String, Callable)], random: &mut Random) -> Option<Call> {
@@ -89,8 +85,7 @@ impl Version {
     fn new(instance: &mut Instance) -> Result<Version, Finding> {
         let file = guest::image_file();
         let bytes = guest::frozen(instance, &file)?;
-        let image = Image::open(&instance.linked().clone(), &file)
-            .map_err(|error| finding!("an image just made is refused: {error}"))?;
+        let image = guest::open(instance.linked(), &file)?;
         Ok(Version { file, bytes, image })
     }
 }
@@ -284,12 +279,8 @@ impl Case {
     /// Opens the image over the base anew, by the note of its working set.
     fn reopen(&self) -> Result<(), Finding> {
         let note = self.over.borrow().working_set_note().unwrap_or_default();
-        let file = self.over_file.try_clone().expect("a descriptor");
-        let base = self.base.file.try_clone().expect("a descriptor");
-        let (checked, _) = CheckedImage::check_noted(file, Some(base), &note)
-            .map_err(|error| finding!("an image over a base is not checked: {error}"))?;
-        let image = Image::open_checked(&self.linked, checked)
-            .map_err(|error| finding!("an image that was checked is refused: {error}"))?;
+        let base = Some(&self.base.file);
+        let (image, _) = guest::open_noted(&self.linked, &self.over_file, base, &note)?;
         self.over.replace(image);
         Ok(())
     }

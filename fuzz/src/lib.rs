@@ -28,6 +28,9 @@ pub mod waiting;
 #[cfg(test)]
 mod seeded;
 
+use arbitrary::Unstructured;
+use random::Random;
+
 /// Whether a target makes an error on purpose.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Canary {
@@ -68,9 +71,21 @@ macro_rules! finding {
 }
 pub(crate) use finding;
 
+/// A target's body: takes an input, and what its calls and arguments come from.
+pub type Check = fn(&mut Unstructured<'_>, &mut Random, Canary) -> Outcome;
+
+/// Runs a target's body on an input, whose first bytes are a seed.
+pub fn run(check: Check, data: &[u8], canary: Canary) -> Outcome {
+    let mut u = Unstructured::new(data);
+    match u.arbitrary() {
+        Ok(seed) => check(&mut u, &mut Random::new(seed), canary),
+        Err(_) => Ok(Verdict::NoCase),
+    }
+}
+
 /// Runs a target's body and panics at a finding, which is how libFuzzer is told.
-pub fn demand(check: fn(&[u8], Canary) -> Outcome, data: &[u8]) {
-    if let Err(finding) = check(data, Canary::Absent) {
+pub fn demand(check: Check, data: &[u8]) {
+    if let Err(finding) = run(check, data, Canary::Absent) {
         panic!("{finding}");
     }
 }

@@ -4,9 +4,10 @@
 //! exports, by its image where there is one. Now and then an instance is restored from its image into the store, to be found as
 //! that one is.
 
-use crate::modules::{random, step};
+use crate::modules::step;
 use crate::peers::describe;
 use crate::peers::of_wasmtime::{Added, Guests};
+use crate::random::Random;
 use crate::values::{End, MemoryState, State, Value};
 use crate::{Canary, Finding, Outcome, Verdict, finding, guest, operators, pairs};
 use arbitrary::Unstructured;
@@ -29,6 +30,14 @@ thread_local! {
     static FILE: File = guest::image_file();
 }
 
+/// A call that was made, and how it ended.
+struct Called {
+    name: String,
+    arguments: Vec<Value>,
+    results: usize,
+    end: End,
+}
+
 /// Instances in a store of Dormouse's, each with the functions it exports.
 struct Own {
     store: Store,
@@ -37,16 +46,12 @@ struct Own {
     restored: usize,
 }
 
-pub fn check(data: &[u8], canary: Canary) -> Outcome {
-    let mut u = Unstructured::new(data);
-    let Ok(mut random) = random(&mut u) else {
-        return Ok(Verdict::NoCase);
-    };
+pub fn check(u: &mut Unstructured<'_>, random: &mut Random, canary: Canary) -> Outcome {
     let (exporter, importer) = if random.chance(2) {
-        step(&mut u, &mut random);
-        operators::generate_pair(&mut random)
+        step(u, random);
+        operators::generate_pair(random)
     } else {
-        match pairs::generate(&mut u, "a", FUEL) {
+        match pairs::generate(u, "a", FUEL) {
             Ok(pair) => pair,
             Err(_) => return Ok(Verdict::NoCase),
         }
@@ -56,9 +61,7 @@ pub fn check(data: &[u8], canary: Canary) -> Outcome {
         let Some(artifact) = guest::linkable_artifact(wasm)? else {
             return Ok(Verdict::NoCase);
         };
-        let module = ENGINE.with(|engine| Module::from_artifact(engine, &artifact));
-        modules
-            .push(module.map_err(|error| finding!("an artifact just made is refused: {error}"))?);
+        modules.push(ENGINE.with(|engine| guest::load(engine, &artifact))?);
     }
     let mut own = Own::new();
     let mut peer = Guests::default();
@@ -101,17 +104,23 @@ pub fn check(data: &[u8], canary: Canary) -> Outcome {
     }
     let mut exhausted = 0;
     for _ in 0..CALLS {
-        step(&mut u, &mut random);
+        step(u, random);
         if random.chance(8) {
-            own.restore(&mut random)?;
+            own.restore(random)?;
         }
         let instance = random.below(own.instances.len() as u64) as usize;
-        let Some((name, arguments, results, mut end)) = own.call(instance, &mut random)? else {
+        let Some(mut called) = own.call(instance, random)? else {
             continue;
         };
         if canary.is_present() {
-            err(&mut own, &mut end);
+            err(&mut own, &mut called.end);
         }
+        let Called {
+            name,
+            arguments,
+            results,
+            end,
+        } = called;
         let other = peer.call_in(instance, &name, &arguments, results);
         if end.is_own_limit() || other.is_own_limit() {
             return Ok(Verdict::Checked(checked));
@@ -170,12 +179,7 @@ impl Own {
     }
 
     /// Calls any function of an instance; `None` when there is nothing to call it with.
-    #[allow(clippy::type_complexity)]
-    fn call(
-        &mut self,
-        instance: usize,
-        random: &mut crate::random::Random,
-    ) -> Result<Option<(String, Vec<Value>, usize, End)>, Finding> {
+    fn call(&mut self, instance: usize, random: &mut Random) -> Result<Option<Called>, Finding> {
         let (id, functions) = &self.instances[instance];
         if functions.is_empty() {
             return Ok(None);
@@ -188,7 +192,12 @@ impl Own {
         };
         let result = self.store.call(*id, callable, &guest::words(&arguments));
         let end = guest::end_of(self.store.instance(*id), callable, result)?;
-        Ok(Some((name, arguments, ty.results.len(), end)))
+        Ok(Some(Called {
+            name,
+            arguments,
+            results: ty.results.len(),
+            end,
+        }))
     }
 
     /// Compares everything that can be seen of every instance.
@@ -264,7 +273,7 @@ impl Own {
     }
 
     /// Restores an instance of the image of one of those there are, linked with the same, and looks whether it is as that one.
-    fn restore(&mut self, random: &mut crate::random::Random) -> Result<(), Finding> {
+    fn restore(&mut self, random: &mut Random) -> Result<(), Finding> {
         let id = random.pick(&self.instances).0;
         let file = guest::image_file();
         if self.restored == RESTORED_MAX || self.frozen(id, &file)?.is_none() {

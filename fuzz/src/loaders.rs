@@ -4,7 +4,7 @@
 //! code, by design, so nothing of it is executed here; but everything that is read of it is indexed with, and every index is
 //! checked.
 
-use crate::modules::{mill, pages, plain_pages, random, scribbler, step};
+use crate::modules::{mill, pages, plain_pages, scribbler, step};
 use crate::random::Random;
 use crate::values::Value;
 use crate::{Canary, Finding, Outcome, Verdict, finding, guest};
@@ -122,11 +122,7 @@ enum Damaged {
     Base,
 }
 
-pub fn check(data: &[u8], canary: Canary) -> Outcome {
-    let mut u = Unstructured::new(data);
-    let Ok(mut random) = random(&mut u) else {
-        return Ok(Verdict::NoCase);
-    };
+pub fn check(u: &mut Unstructured<'_>, random: &mut Random, canary: Canary) -> Outcome {
     let checksum_put_right = !random.chance(4);
     ORIGINALS.with(|originals| {
         let original = random.pick(originals);
@@ -142,8 +138,8 @@ pub fn check(data: &[u8], canary: Canary) -> Outcome {
         };
         let mut bytes = written.clone();
         match what {
-            Damaged::Base if random.chance(4) => another_base(&mut bytes, original, &mut random),
-            _ => damage(&mut bytes, what == Damaged::Artifact, &mut u, &mut random),
+            Damaged::Base if random.chance(4) => another_base(&mut bytes, original, random),
+            _ => damage(&mut bytes, what == Damaged::Artifact, u, random),
         }
         // The canary's error: what was damaged passes for undamaged.
         if checksum_put_right || canary.is_present() {

@@ -6,9 +6,9 @@
 
 mod values;
 
-use crate::modules::{random, step};
+use crate::modules::step;
 use crate::random::Random;
-use crate::{Canary, Outcome, Verdict, differential};
+use crate::{Canary, Outcome, differential};
 use arbitrary::Unstructured;
 use std::fmt::Write;
 
@@ -22,14 +22,10 @@ const FREE_ROUNDS_MAX: u64 = 4000;
 const COUNTERS: u64 = 6;
 const OTHERS: u64 = 3;
 
-pub fn check(data: &[u8], canary: Canary) -> Outcome {
-    let mut u = Unstructured::new(data);
-    let Ok(mut random) = random(&mut u) else {
-        return Ok(Verdict::NoCase);
-    };
-    step(&mut u, &mut random);
-    let wasm = generate(&mut random);
-    differential::compare(&wasm, &mut u, &mut random, canary)
+pub fn check(u: &mut Unstructured<'_>, random: &mut Random, canary: Canary) -> Outcome {
+    step(u, random);
+    let wasm = generate(random);
+    differential::compare(&wasm, u, random, canary)
 }
 
 /// A module with two such functions.
@@ -39,7 +35,7 @@ pub fn generate(random: &mut Random) -> Vec<u8> {
     // Memories whose accesses are checked have other addresses.
     let word = random.chance(16);
     let second = random.chance(10);
-    let index = if word { "i64" } else { "" };
+    let index = if word { "i64" } else { "i32" };
     text += &format!("(memory (export \"memory\") {index} {pages} 3)\n");
     if second {
         text += "(memory (export \"second\") 1 2)\n";
@@ -54,8 +50,7 @@ pub fn generate(random: &mut Random) -> Vec<u8> {
     }
     text += "(func $h (param i32) (result i32) (global.set $g (i32.add (global.get $g) (local.get 0))) (i32.and (global.get $g) (i32.const 255)))\n";
     for start in [0, 4096 * random.below(15), pages * 65536 - 512] {
-        let address = if word { "i64" } else { "i32" };
-        write!(text, "(data ({address}.const {start}) \"").expect("a string");
+        write!(text, "(data ({index}.const {start}) \"").expect("a string");
         for _ in 0..512 {
             // Small numbers among them: they are indexes too.
             let byte = match random.below(3) {

@@ -120,11 +120,6 @@ pub fn choose(u: &mut Unstructured<'_>, fuel: u32, own: &'static [u8]) -> Result
     }
 }
 
-/// The source of calls and arguments of an input.
-pub fn random(u: &mut Unstructured<'_>) -> Result<Random> {
-    Ok(Random::new(u.arbitrary()?))
-}
-
 /// Begins a step of its own: what it does depends on its own bytes of the input, while there are some, so that libFuzzer can
 /// change one step and keep those before it.
 pub fn step(u: &mut Unstructured<'_>, random: &mut Random) {

@@ -10,7 +10,7 @@ mod tables;
 use crate::objects::{self, Part};
 use crate::random::Random;
 use std::fmt::Write;
-use tables::{ATOMIC, OPERATORS, RELAXED, WAITING};
+use tables::{ATOMIC, Family, OPERATORS, RELAXED, WAITING};
 
 /// Types by a letter each: i32, i64, f32, f64, v128.
 const TYPES: [(char, &str); 5] = [
@@ -65,7 +65,7 @@ impl Others {
 /// A module with two such functions.
 pub fn generate(random: &mut Random) -> Vec<u8> {
     let wide = random.chance(4);
-    let memory = if wide { "i64" } else { "" };
+    let index = index_type(wide);
     let others = *random.pick(&[
         Others::Loops,
         Others::Loops,
@@ -83,9 +83,9 @@ pub fn generate(random: &mut Random) -> Vec<u8> {
         _ => "",
     };
     let mut text =
-        format!("(module (memory (export \"memory\") {memory} {MEMORY_PAGES} 5 {shared})\n");
+        format!("(module (memory (export \"memory\") {index} {MEMORY_PAGES} 5 {shared})\n");
     if others == Others::Waiting {
-        text += &sum(if wide { "i64" } else { "i32" });
+        text += &sum(index);
     }
     if others == Others::Objects {
         text += &objects::definitions(Part::Alone);
@@ -103,8 +103,7 @@ pub fn generate(random: &mut Random) -> Vec<u8> {
 /// and a table and globals with references to objects, from a module called `a`.
 pub fn generate_pair(random: &mut Random) -> (Vec<u8>, Vec<u8>) {
     let wide = random.chance(4);
-    let memory = if wide { "i64" } else { "" };
-    let limits = format!("{memory} {MEMORY_PAGES} 5");
+    let limits = format!("{} {MEMORY_PAGES} 5", index_type(wide));
     let mut exporter = format!("(module (memory (export \"memory\") {limits})\n");
     exporter += &objects::definitions(Part::Exporter);
     function(&mut exporter, "one", wide, Others::Shared, random);
@@ -263,11 +262,11 @@ fn function(text: &mut String, name: &str, wide: bool, others: Others, random: &
             _ if others.has_objects() && !random.chance(3) => {
                 *text += &(objects::operation(others.is_of_pair(), random) + "\n")
             }
-            Others::Atomic if random.chance(2) => operation(text, ATOMIC, place, random),
-            Others::Waiting if random.chance(8) => operation(text, WAITING, place, random),
-            Others::Waiting if random.chance(2) => operation(text, ATOMIC, place, random),
-            Others::Relaxed if random.chance(2) => operation(text, RELAXED, place, random),
-            _ => operation(text, OPERATORS, place, random),
+            Others::Atomic if random.chance(2) => operation(text, &ATOMIC, place, random),
+            Others::Waiting if random.chance(8) => operation(text, &WAITING, place, random),
+            Others::Waiting if random.chance(2) => operation(text, &ATOMIC, place, random),
+            Others::Relaxed if random.chance(2) => operation(text, &RELAXED, place, random),
+            _ => operation(text, &OPERATORS, place, random),
         }
     }
     for (letter, _) in TYPES {
@@ -294,6 +293,11 @@ fn constant(letter: char, random: &mut Random) -> String {
     }
 }
 
+/// The type of addresses.
+fn index_type(wide: bool) -> &'static str {
+    if wide { "i64" } else { "i32" }
+}
+
 fn local(letter: char, random: &mut Random) -> String {
     format!("${letter}{}", random.below(LOCALS_PER_TYPE))
 }
@@ -308,30 +312,17 @@ struct Place<'a> {
 }
 
 /// One operator on locals, or on constants, its results put into locals.
-fn operation(
-    text: &mut String,
-    operators: &[(&str, &str, &str)],
-    place: Place<'_>,
-    random: &mut Random,
-) {
-    let (prefix, signature, names) = loop {
-        let operator = *random.pick(operators);
+fn operation(text: &mut String, families: &[Family], place: Place<'_>, random: &mut Random) {
+    let family = loop {
+        let family = random.pick(families);
         // What may trap would end nearly every loop.
-        let may_trap = operator.2.starts_with("div_s") || operator.2.contains("trunc_f");
-        if place.counters.is_empty() || !may_trap || random.chance(50) {
-            break operator;
+        if place.counters.is_empty() || !family.may_trap() || random.chance(50) {
+            break family;
         }
     };
-    let names: Vec<&str> = names.split(' ').collect();
-    let (name, lanes) = match *random.pick(&names) {
-        name if name.contains('#') => {
-            let (name, lanes) = name.split_once('#').expect("it has the mark");
-            (name, lanes.parse().expect("a number"))
-        }
-        name => (name, 0),
-    };
-    let (operands, results) = signature.split_once('>').expect("a signature");
-    for operand in operands.chars() {
+    let (name, lanes) = *random.pick(&family.names);
+    let prefix = family.prefix;
+    for operand in family.operands.chars() {
         match operand {
             'a' if !place.counters.is_empty() => *text += &loops::address(place, random),
             'a' => address(text, prefix.contains("atomic"), place.wide, random),
@@ -342,7 +333,7 @@ fn operation(
     }
     *text += prefix;
     *text += name;
-    if operands.starts_with('a') {
+    if family.operands.starts_with('a') {
         let offset = match random.below(80) {
             0 => random.below(1 << 32),
             1 => random.below(1 << 18),
@@ -359,7 +350,7 @@ fn operation(
     }
     text.push('\n');
     // The last result is on top of the stack.
-    for letter in results.chars().rev() {
+    for letter in family.results.chars().rev() {
         let into = local(letter, random);
         *text += &format!("(local.set {into})");
         *text += &canonical(letter, prefix, &into);
@@ -370,7 +361,7 @@ fn operation(
 /// An address, mostly of the memory's first page, and mostly aligned where it has to be.
 fn address(text: &mut String, aligned: bool, wide: bool, random: &mut Random) {
     let from = local(if wide { 'l' } else { 'i' }, random);
-    let ty = if wide { "i64" } else { "i32" };
+    let ty = index_type(wide);
     let mask = match random.below(150) {
         0 => -1,
         1 => 0x3ffff,

@@ -3,12 +3,13 @@
 //! The same calls are run on an instance that is never suspended and on two that a short time slice suspends wherever they
 //! are, and that take turns on the thread, so that each finds its registers, its signal mask and its stack used by the other.
 
-use crate::modules::{choose, mill, random};
+use crate::modules::{choose, mill};
 use crate::peers::describe;
+use crate::random::Random;
 use crate::values::{End, Value};
 use crate::{Canary, Finding, Outcome, Verdict, finding, guest};
 use arbitrary::Unstructured;
-use dormouse::{Callable, Instance, Linked, Progress, Reason};
+use dormouse::{Callable, Instance, Linked, Reason};
 use std::fs::File;
 use std::time::Duration;
 
@@ -21,12 +22,8 @@ const TICK_US: (u64, u64) = (50, 250);
 /// A call of an export, and how it ends when nothing interrupts it.
 type Call = (String, Callable, Vec<Value>, End);
 
-pub fn check(data: &[u8], canary: Canary) -> Outcome {
-    let mut u = Unstructured::new(data);
-    let Ok(mut random) = random(&mut u) else {
-        return Ok(Verdict::NoCase);
-    };
-    let Ok(wasm) = choose(&mut u, FUEL, mill()) else {
+pub fn check(u: &mut Unstructured<'_>, random: &mut Random, canary: Canary) -> Outcome {
+    let Ok(wasm) = choose(u, FUEL, mill()) else {
         return Ok(Verdict::NoCase);
     };
     let Some(artifact) = guest::artifact(&wasm)? else {
@@ -47,18 +44,16 @@ pub fn check(data: &[u8], canary: Canary) -> Outcome {
         for _ in 0..1 + random.below(CALLS) {
             let (name, callable) = random.pick(&functions).clone();
             let ty = linked.module().function_type(callable).clone();
-            let Some(arguments) = Value::arguments(&ty, &mut random) else {
+            let Some(arguments) = Value::arguments(&ty, random) else {
                 continue;
             };
             instance
                 .begin(callable, &guest::words(&arguments))
                 .map_err(|error| finding!("a call does not begin: {error}"))?;
-            let result = match instance.resume() {
-                Progress::Returned(words) => Ok(words),
-                Progress::Stopped(trap) => Err(trap),
-                progress => return Err(finding!("{progress:?} without a time slice")),
+            let progress = instance.resume();
+            let Some(end) = guest::end_of_slice(&instance, callable, progress)? else {
+                return Err(finding!("a preemption without a time slice"));
             };
-            let end = guest::end_of(&instance, callable, result)?;
             calls.push((name, callable, arguments, end));
         }
         guest::frozen(&mut instance, &scratch)?
@@ -174,13 +169,8 @@ impl Turn {
                 .begin(callable, &guest::words(arguments))
                 .map_err(|error| finding!("a call does not begin: {error}"))?;
         }
-        let result = match self.instance.resume() {
-            Progress::Preempted => return Ok(None),
-            Progress::Blocked => return Err(finding!("a guest without imports waits")),
-            Progress::Returned(words) => Ok(words),
-            Progress::Stopped(trap) => Err(trap),
-        };
-        guest::end_of(&self.instance, callable, result).map(Some)
+        let progress = self.instance.resume();
+        guest::end_of_slice(&self.instance, callable, progress)
     }
 }
 

@@ -6,13 +6,13 @@
 //! instances of another module in the same slots between them. Wherever a session is run, every result and the state at its
 //! end, byte for byte, have to be those of the fresh instance.
 
-use crate::modules::{choose, mill, random, scribbler, step};
+use crate::modules::{choose, mill, scribbler, step};
 use crate::peers::describe;
 use crate::random::Random;
 use crate::values::{End, Value};
 use crate::{Canary, Finding, Outcome, Verdict, finding, guest};
 use arbitrary::Unstructured;
-use dormouse::{Callable, CheckedImage, Image, Instance, Linked};
+use dormouse::{Callable, Image, Instance, Linked};
 use std::cell::RefCell;
 use std::fs::File;
 use std::time::Duration;
@@ -56,12 +56,8 @@ struct Live {
     history: &'static str,
 }
 
-pub fn check(data: &[u8], canary: Canary) -> Outcome {
-    let mut u = Unstructured::new(data);
-    let Ok(mut random) = random(&mut u) else {
-        return Ok(Verdict::NoCase);
-    };
-    let Ok(wasm) = choose(&mut u, FUEL, scribbler()) else {
+pub fn check(u: &mut Unstructured<'_>, random: &mut Random, canary: Canary) -> Outcome {
+    let Ok(wasm) = choose(u, FUEL, scribbler()) else {
         return Ok(Verdict::NoCase);
     };
     let Some(artifact) = guest::artifact(&wasm)? else {
@@ -70,11 +66,11 @@ pub fn check(data: &[u8], canary: Canary) -> Outcome {
     let keep_resident_pages = *random.pick(&[0, 1, 4, 32, 256]);
     let engine = guest::engine(Duration::ZERO, keep_resident_pages);
     let linked = guest::link(&engine, &artifact)?;
-    let Some(case) = Case::new(linked, &mut random)? else {
+    let Some(case) = Case::new(linked, random)? else {
         return Ok(Verdict::NoCase);
     };
     let visitor = guest::link(&engine, mill_artifact())?;
-    case.run(&visitor, &mut u, &mut random, canary)
+    case.run(&visitor, u, random, canary)
 }
 
 fn mill_artifact() -> &'static [u8] {
@@ -127,8 +123,7 @@ impl Case {
         };
         let image_file = guest::image_file();
         let frozen = guest::frozen(&mut first, &image_file)?;
-        let image = Image::open(&linked, &image_file)
-            .map_err(|error| finding!("an image just made is refused: {error}"))?;
+        let image = guest::open(&linked, &image_file)?;
         let mut sessions = Vec::new();
         for _ in 0..1 + random.below(3) {
             let count = 1 + random.below(10) as usize;
@@ -267,14 +262,10 @@ impl Case {
                 false => *note.last_mut().expect("not empty") ^= 1 << random.below(8),
             }
         }
-        let file = self.image_file.try_clone().expect("a descriptor");
-        let (checked, of_use) = CheckedImage::check_noted(file, None, &note)
-            .map_err(|error| finding!("an image is not checked: {error}"))?;
+        let (image, of_use) = guest::open_noted(&self.linked, &self.image_file, None, &note)?;
         if damaged && of_use {
             return Err(finding!("a damaged note of a working set is believed"));
         }
-        let image = Image::open_checked(&self.linked, checked)
-            .map_err(|error| finding!("an image that was checked is refused: {error}"))?;
         self.image.replace(image);
         Ok(())
     }

@@ -3,13 +3,13 @@
 //! `DORMOUSE_FUZZ_RUNS` multiplies the number of inputs, `DORMOUSE_FUZZ_SEED` chooses others.
 
 use crate::random::Random;
-use crate::{Canary, Outcome, Verdict};
+use crate::{Canary, Check, Verdict, run};
 use std::panic::catch_unwind;
 use std::path::Path;
 
 struct Target {
     name: &'static str,
-    check: fn(&[u8], Canary) -> Outcome,
+    check: Check,
     runs: usize,
     bytes_max: u64,
 }
@@ -52,7 +52,7 @@ impl Target {
     fn run(&self) {
         let (mut cases, mut comparisons) = (0, 0);
         for (name, input) in self.inputs() {
-            match (self.check)(&input, Canary::Absent) {
+            match run(self.check, &input, Canary::Absent) {
                 Ok(Verdict::NoCase) => {}
                 Ok(Verdict::Checked(count)) => {
                     cases += 1;
@@ -74,7 +74,7 @@ impl Target {
         let found = self.inputs().take(60).any(|(_, input)| {
             // What is wrong may also show as a panic of what is tested, which libFuzzer sees as well.
             !matches!(
-                catch_unwind(|| (self.check)(&input, Canary::Present)),
+                catch_unwind(|| run(self.check, &input, Canary::Present)),
                 Ok(Ok(_))
             )
         });

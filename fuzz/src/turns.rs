@@ -4,12 +4,12 @@
 //! Each of two instances has functions of objects and exceptions that return all they computed, called many times over, so that there
 //! are collections; a third makes garbage. A time slice suspends them wherever they are, and the input says who goes on.
 
-use crate::modules::{random, step};
+use crate::modules::step;
 use crate::random::Random;
 use crate::values::{End, Value};
 use crate::{Canary, Finding, Outcome, Verdict, finding, guest, operators};
 use arbitrary::Unstructured;
-use dormouse::{Callable, Engine, InstanceId, Module, Progress, Reason, Store, StoreImports};
+use dormouse::{Callable, Engine, InstanceId, Progress, Reason, Store, StoreImports};
 use std::time::Duration;
 
 const WORKERS: usize = 2;
@@ -35,18 +35,14 @@ struct Workshop {
 /// What a worker is to do, and how each call ends.
 type Work = Vec<(Vec<Value>, End)>;
 
-pub fn check(data: &[u8], canary: Canary) -> Outcome {
-    let mut u = Unstructured::new(data);
-    let Ok(mut random) = random(&mut u) else {
-        return Ok(Verdict::NoCase);
-    };
+pub fn check(u: &mut Unstructured<'_>, random: &mut Random, canary: Canary) -> Outcome {
     let mut artifacts = Vec::new();
     for worker in 0..=WORKERS {
         let wasm = match worker {
             0 => operators::throwing(),
             _ => {
-                step(&mut u, &mut random);
-                operators::generate_repeating(&mut random)
+                step(u, random);
+                operators::generate_repeating(random)
             }
         };
         let Some(artifact) = guest::linkable_artifact(&wasm)? else {
@@ -68,7 +64,7 @@ pub fn check(data: &[u8], canary: Canary) -> Outcome {
             .clone();
         let mut work: Work = Vec::new();
         for _ in 0..1 + random.below(CALLS) {
-            let mut arguments = Value::arguments(&ty, &mut random).expect("numbers");
+            let mut arguments = Value::arguments(&ty, random).expect("numbers");
             *arguments.last_mut().expect("how many times") =
                 Value::I32(1 + random.below(TIMES) as u32);
             let result = alone.store.call(id, many, &guest::words(&arguments));
@@ -82,7 +78,7 @@ pub fn check(data: &[u8], canary: Canary) -> Outcome {
     }
     BY_TURNS.with(|engines| {
         let mut workshop = Workshop::new(random.pick(engines), &artifacts)?;
-        workshop.run(&works, &mut u, &mut random, canary)
+        workshop.run(&works, u, random, canary)
     })
 }
 
@@ -92,8 +88,7 @@ impl Workshop {
         let mut imports = StoreImports::new();
         let mut ids = Vec::new();
         for artifact in artifacts {
-            let module = Module::from_artifact(engine, artifact)
-                .map_err(|error| finding!("an artifact just made is refused: {error}"))?;
+            let module = guest::load(engine, artifact)?;
             let id = store
                 .instantiate(&module, &imports, guest::limits(), Box::new(()))
                 .map_err(|error| finding!("no instance: {error}"))?;
@@ -124,34 +119,30 @@ impl Workshop {
         let churn = self.store.function(self.first, "churn");
         let churn = churn.expect("it is exported");
         let mut done = [0; WORKERS];
-        let mut begun = [false; WORKERS];
-        let mut churning = false;
         let mut checked = 0;
         while (0..WORKERS).any(|worker| done[worker] < works[worker].len()) {
             step(u, random);
             let worker = random.below(WORKERS as u64 + 1) as usize;
             if worker == WORKERS {
-                if !churning {
+                if !self.store.instance(self.first).in_call() {
                     let times = 1 + random.below(3000);
                     let begins = self.store.begin(self.first, churn, &[times]);
                     begins.map_err(|error| finding!("a call does not begin: {error}"))?;
                 }
-                churning = match self.store.resume(self.first) {
+                match self.store.resume(self.first) {
                     Progress::Preempted if random.chance(20) => {
                         self.store.stop(self.first, Reason::Exit(0));
-                        false
                     }
-                    Progress::Preempted => true,
-                    Progress::Returned(_) => false,
+                    Progress::Preempted | Progress::Returned(_) => {}
                     other => return Err(finding!("a call that makes garbage: {other:?}")),
-                };
+                }
                 continue;
             }
             let Some((arguments, expected)) = works[worker].get(done[worker]) else {
                 continue;
             };
             let (id, many) = (self.workers[worker], self.function(worker));
-            if !begun[worker] {
+            if !self.store.instance(id).in_call() {
                 let mut words = guest::words(arguments);
                 // The canary's error: one does a little more than it was asked to.
                 if canary.is_present() {
@@ -160,15 +151,12 @@ impl Workshop {
                 self.store
                     .begin(id, many, &words)
                     .map_err(|error| finding!("a call does not begin: {error}"))?;
-                begun[worker] = true;
             }
-            let result = match self.store.resume(id) {
-                Progress::Preempted => continue,
-                Progress::Blocked => return Err(finding!("a guest without imports waits")),
-                Progress::Returned(words) => Ok(words),
-                Progress::Stopped(trap) => Err(trap),
+            let progress = self.store.resume(id);
+            let instance = self.store.instance(id);
+            let Some(end) = guest::end_of_slice(instance, many, progress)? else {
+                continue;
             };
-            let end = guest::end_of(self.store.instance(id), many, result)?;
             if end.is_own_limit() {
                 return Ok(Verdict::Checked(checked));
             }
@@ -178,7 +166,6 @@ impl Workshop {
                     done[worker]
                 ));
             }
-            begun[worker] = false;
             done[worker] += 1;
             checked += 1;
         }

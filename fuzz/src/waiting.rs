@@ -4,7 +4,7 @@
 //! All instances but the first import the first's memory and have one of their own; they wait by an instruction of theirs or by
 //! a function of the first.
 
-use crate::modules::{random, step};
+use crate::modules::step;
 use crate::random::Random;
 use crate::{Canary, Finding, Outcome, Verdict, finding, guest};
 use arbitrary::Unstructured;
@@ -78,23 +78,19 @@ struct Agents {
     words: [u64; WORDS],
 }
 
-pub fn check(data: &[u8], canary: Canary) -> Outcome {
-    let mut u = Unstructured::new(data);
-    let Ok(mut random) = random(&mut u) else {
-        return Ok(Verdict::NoCase);
-    };
+pub fn check(u: &mut Unstructured<'_>, random: &mut Random, canary: Canary) -> Outcome {
     let mut agents = Agents::new()?;
     let mut checked = 0;
     for _ in 0..10 + random.below(60) {
-        step(&mut u, &mut random);
+        step(u, random);
         let agent = random.below(OTHERS as u64) as usize;
         match agents.states[agent] {
             State::Idle => match random.below(5) {
-                0 | 1 => agents.wait(agent, &mut random)?,
-                2 => agents.store(agent, &mut random)?,
-                _ => agents.notify(agent, &mut random, canary)?,
+                0 | 1 => agents.wait(agent, random)?,
+                2 => agents.store(agent, random)?,
+                _ => agents.notify(agent, random, canary)?,
             },
-            _ => agents.go_on(agent, &mut random)?,
+            _ => agents.go_on(agent, random)?,
         }
         checked += 1;
     }

@@ -13,7 +13,7 @@
 use super::image::Image;
 use super::restore::RestoreError;
 use crate::layout::PAGE_BYTES;
-use crate::sandbox::os::{PageRun, Pages};
+use crate::sandbox::os::{self, PageRun, Pages};
 use crate::sandbox::{Contents, ExactFaults, Instance, Part};
 use serde::{Deserialize, Serialize};
 use std::fs::File;
@@ -253,7 +253,7 @@ impl Prefetch {
     /// Has the disk read all of it, and returns when it is in the page cache. How many bytes it was.
     pub fn run(&self) -> io::Result<u64> {
         for (file, range) in self.ranges() {
-            crate::sandbox::os::will_need(file, range);
+            os::will_need(file, range);
         }
         for (file, range) in self.ranges() {
             let steps = range.clone().step_by(WAIT_STEP_BYTES as usize);

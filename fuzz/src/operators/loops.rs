@@ -5,7 +5,7 @@
 //! rounds and no more.
 
 use super::tables::OPERATORS;
-use super::{Place, constant, local, operation};
+use super::{Place, constant, index_type, local, operation};
 use crate::random::Random;
 
 /// Loops in each other.
@@ -18,7 +18,7 @@ pub const LOCALS: &str = " (local $c0 i32) (local $c1 i32) (local $c2 i32) (loca
 
 /// Something to load.
 pub fn data(wide: bool, random: &mut Random) -> String {
-    let ty = if wide { "i64" } else { "i32" };
+    let ty = index_type(wide);
     let start = 0x400 * random.below(16);
     let bytes: String = random
         .bytes(3000)
@@ -252,7 +252,7 @@ fn statements(
                 *text += &format!(
                     "(if (local.get {condition}) (then (local.set {to} (i32.add (local.get {to}) (i32.const 1)))\n"
                 );
-                operation(text, OPERATORS, place, random);
+                operation(text, &OPERATORS, place, random);
                 *text += "))\n";
             }
             5 if limited && random.chance(3) => {
@@ -306,7 +306,7 @@ fn statements(
                 *text += &super::canonical(letter, &format!("{lanes}."), &to);
                 text.push('\n');
             }
-            _ => operation(text, OPERATORS, place, random),
+            _ => operation(text, &OPERATORS, place, random),
         }
     }
 }

@@ -2,12 +2,15 @@
 //!
 //! One server serves all tests: its engine reserves most of the address space.
 
+mod client;
+
 use super::*;
 use crate::deploy::build;
 use crate::store::change::{self, Place};
 use crate::store::{FunctionConfig, Kind, MODULE_FILE, OsDisk, Version, version_id};
-use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{Shutdown, TcpStream};
+use client::{Client, Response};
+use std::io::{Read, Write};
+use std::net::Shutdown;
 use std::sync::OnceLock;
 use std::sync::mpsc;
 use std::thread;
@@ -178,115 +181,6 @@ fn server() -> SocketAddr {
         });
         receive.recv().expect("the server starts")
     })
-}
-
-/// A client that reads responses as strictly as the server reads requests.
-struct Client {
-    reader: BufReader<TcpStream>,
-}
-
-#[derive(Debug, PartialEq, Eq)]
-struct Response {
-    status: u16,
-    headers: Vec<(String, String)>,
-    body: Vec<u8>,
-    /// The body came to its proper end.
-    complete: bool,
-}
-
-impl Response {
-    fn header(&self, name: &str) -> Option<&str> {
-        self.headers
-            .iter()
-            .find(|(n, _)| n.eq_ignore_ascii_case(name))
-            .map(|(_, v)| v.as_str())
-    }
-
-    fn text(&self) -> String {
-        String::from_utf8_lossy(&self.body).into_owned()
-    }
-}
-
-impl Client {
-    fn new() -> Client {
-        Client {
-            reader: BufReader::new(TcpStream::connect(server()).unwrap()),
-        }
-    }
-
-    fn send(&mut self, bytes: impl AsRef<[u8]>) -> &mut Client {
-        self.reader.get_mut().write_all(bytes.as_ref()).unwrap();
-        self
-    }
-
-    fn get(&mut self, target: &str) -> Response {
-        self.send(format!("GET {target} HTTP/1.1\r\nHost: test\r\n\r\n"))
-            .response()
-    }
-
-    fn line(&mut self) -> Option<String> {
-        let mut line = String::new();
-        match self.reader.read_line(&mut line) {
-            Ok(bytes) if bytes > 0 => Some(line.strip_suffix("\r\n").unwrap().to_owned()),
-            _ => None,
-        }
-    }
-
-    fn response(&mut self) -> Response {
-        self.response_to("GET").expect("a response")
-    }
-
-    fn response_to(&mut self, method: &str) -> Option<Response> {
-        let status_line = self.line()?;
-        let status = status_line.split(' ').nth(1).unwrap().parse().unwrap();
-        let mut headers = Vec::new();
-        loop {
-            let line = self.line()?;
-            let Some((name, value)) = line.split_once(": ") else {
-                break;
-            };
-            headers.push((name.to_owned(), value.to_owned()));
-        }
-        let mut response = Response {
-            status,
-            headers,
-            body: Vec::new(),
-            complete: true,
-        };
-        if method == "HEAD" || matches!(status, 100 | 204 | 304) {
-            return Some(response);
-        }
-        if let Some(length) = response.header("content-length") {
-            let mut body = vec![0; length.parse().unwrap()];
-            response.complete = self.reader.read_exact(&mut body).is_ok();
-            response.body = body;
-        } else if response.header("transfer-encoding") == Some("chunked") {
-            response.complete = false;
-            while let Some(size) = self.line() {
-                let size = usize::from_str_radix(&size, 16).unwrap();
-                let mut chunk = vec![0; size + 2];
-                if self.reader.read_exact(&mut chunk).is_err() {
-                    break;
-                }
-                if size == 0 {
-                    response.complete = true;
-                    break;
-                }
-                response.body.extend_from_slice(&chunk[..size]);
-            }
-        } else {
-            response.complete = self.reader.read_to_end(&mut response.body).is_ok();
-        }
-        Some(response)
-    }
-
-    /// Whether the server closed the connection, with nothing more to say.
-    fn is_closed(&mut self) -> bool {
-        let mut rest = Vec::new();
-        // A reset is an end too.
-        let _ = self.reader.read_to_end(&mut rest);
-        rest.is_empty()
-    }
 }
 
 fn get(target: &str) -> Response {
