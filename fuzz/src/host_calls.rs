@@ -14,7 +14,7 @@ use crate::{Canary, Finding, Outcome, Verdict, finding};
 use arbitrary::Unstructured;
 use arguments::{furnish, operands};
 use caller::{Guest, MEMORY_BYTES, Setting};
-use calls::{DORMOUSE, Look, PARTIAL, Strings, VARYING, WASI, has_errno};
+use calls::{DORMOUSE, Look, PARTIAL, Strings, VARYING, WASI, has_errno, word};
 
 const CALLS: u64 = 24;
 
@@ -92,12 +92,7 @@ fn count_strings(guest: &mut Guest) -> Result<Strings, Finding> {
     let mut ask = |name: &str| -> Result<[u64; 2], Finding> {
         guest.call(name, &[0, 8])?;
         let memory = guest.instance.memory();
-        let number = |at: usize| {
-            u64::from(u32::from_le_bytes(
-                memory[at..at + 4].try_into().expect("four bytes"),
-            ))
-        };
-        Ok([number(0), number(8)])
+        Ok([word(memory, 0), word(memory, 8)])
     };
     Ok(Strings {
         arguments: ask("args_sizes_get")?,

@@ -57,12 +57,8 @@ impl Look<'_> {
             let Some(entry) = self.memory.get(at..at + 8) else {
                 break;
             };
-            let number = |at: usize| {
-                u64::from(u32::from_le_bytes(
-                    entry[at..at + 4].try_into().expect("four bytes"),
-                ))
-            };
-            ranges.push(number(0)..number(0) + number(4));
+            let address = word(entry, 0);
+            ranges.push(address..address + word(entry, 4));
         }
         ranges
     }
@@ -70,6 +66,12 @@ impl Look<'_> {
     fn strings(&self, [count, bytes]: [u64; 2]) -> Vec<Range<u64>> {
         [self.at(0, 4 * count), self.at(1, bytes)].concat()
     }
+}
+
+/// The 32 bits at a place.
+pub fn word(memory: &[u8], at: usize) -> u64 {
+    let bytes = memory[at..at + 4].try_into().expect("four bytes");
+    u64::from(u32::from_le_bytes(bytes))
 }
 
 /// A call: its name, its operands, and the ranges of memory it may write.

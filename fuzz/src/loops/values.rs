@@ -26,7 +26,7 @@ impl Maker<'_> {
         self.number_of(constant)
     }
 
-    pub(super) fn number_of(&self, constant: u32) -> String {
+    fn number_of(&self, constant: u32) -> String {
         format!("(i32.const {})", constant as i32)
     }
 
@@ -108,7 +108,7 @@ impl Maker<'_> {
     }
 
     /// The number of a memory, and an index as its type.
-    pub(super) fn placed(&mut self, index: String) -> (&'static str, String) {
+    fn placed(&mut self, index: String) -> (&'static str, String) {
         match self.second && self.random.chance(3) {
             true => ("1", index),
             false if self.word => ("", format!("(i64.extend_i32_u {index})")),
@@ -116,7 +116,7 @@ impl Maker<'_> {
         }
     }
 
-    pub(super) fn wild_address(&mut self) -> (String, u64) {
+    fn wild_address(&mut self) -> (String, u64) {
         let offset = match self.below(24) {
             0 => self.below(70000),
             1 => 65536 - self.below(20),
@@ -132,7 +132,7 @@ impl Maker<'_> {
 
     /// A sum of counters and constants, which may wrap, but comes to a place within the memory whenever the counters are where
     /// they are meant to be; now and then to its very end, or just beyond it.
-    pub(super) fn tame_address(&mut self) -> (String, u64) {
+    fn tame_address(&mut self) -> (String, u64) {
         let room = if self.second { 65536 } else { self.bytes } as i64;
         let (mut sum, mut low, mut high) = (self.number_of(0), 0i64, 0i64);
         let mut constants = 0u32;
@@ -180,7 +180,7 @@ impl Maker<'_> {
     }
 
     /// A number between bounds, which are exact: it is the number modulo 2^32.
-    pub(super) fn term(&mut self) -> (String, i64, i64) {
+    fn term(&mut self) -> (String, i64, i64) {
         let known: Vec<(u64, (i64, i64))> = self
             .held
             .iter()
