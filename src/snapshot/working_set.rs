@@ -13,7 +13,7 @@
 use super::image::Image;
 use super::restore::RestoreError;
 use crate::layout::PAGE_BYTES;
-use crate::sandbox::os::{self, PageRun, Pages};
+use crate::sandbox::os::{self, PageRun, Pages, Reservation};
 use crate::sandbox::{Contents, ExactFaults, Instance, Part};
 use serde::{Deserialize, Serialize};
 use std::fs::File;
@@ -260,6 +260,20 @@ impl Prefetch {
             let last = range.end.saturating_sub(1);
             for at in steps.skip(1).chain(std::iter::once(last)) {
                 file.read_at(&mut [0], at)?;
+            }
+        }
+        for (file, ranges) in &self.files {
+            let Some(end) = ranges.iter().map(|range| range.end).max() else {
+                continue;
+            };
+            let mapping = Reservation::of_file(file, end as usize)?;
+            let is_there =
+                |range: &&Range<u64>| mapping.is_in_core(range.start as usize..range.end as usize);
+            // Parts of a range that lie apart on the disk come in any order.
+            for range in ranges.iter().filter(|range| !is_there(range)) {
+                for at in range.clone().step_by(PAGE_BYTES) {
+                    file.read_at(&mut [0], at)?;
+                }
             }
         }
         let bytes = self.ranges().map(|(_, range)| range.end - range.start);
