@@ -74,9 +74,9 @@ fn writer(pages: u32, distance: u32) -> String {
 }
 
 /// What the kernel says the server's process holds alone, page tables included, and what the pool's accounts say: once
-/// neither changes any more, for what is given up goes when there is time.
+/// neither changes any more, for what is given up goes when there is time, which on a busy machine may be in between.
 fn held(server: &Server) -> (u64, u64) {
-    let mut last = (0, 0);
+    let (mut last, mut same) = ((0, 0), 0);
     loop {
         let private = server.kernel_bytes("smaps_rollup", "Private_Dirty:");
         let tables = server.kernel_bytes("status", "VmPTE:");
@@ -84,7 +84,8 @@ fn held(server: &Server) -> (u64, u64) {
             private + tables,
             server.metric("dormouse_budget_used_bytes"),
         );
-        if now == last {
+        same = if now == last { same + 1 } else { 0 };
+        if same == 5 {
             return now;
         }
         last = now;
