@@ -3,9 +3,12 @@
 
 mod support;
 
+use dormouse::compile::{CompileOptions, compile};
 use dormouse::{
-    Engine, EngineOptions, Image, Imports, Instance, Limits, Progress, Reason, Stop, TrapKind,
+    Engine, EngineOptions, Image, Imports, Instance, Limits, Module, Progress, Reason, Stop,
+    TrapKind,
 };
+use std::os::unix::fs::FileExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 use support::{call, engine, freeze, fresh, image_file, instance, linked, restore};
@@ -86,6 +89,81 @@ fn indexes_that_would_be_negative_reach_nothing_below_memory() {
     assert_eq!(call(&mut instance, "global", &[]).unwrap(), [0]);
     assert_eq!(call(&mut instance, "size", &[]).unwrap(), [2]);
     is_preempted(&mut instance);
+}
+
+/// Pairs of index and static offset whose sum in 32 bits would lie in memory again, and the furthest accesses that need no check, in
+/// an instance between two others, each with as much state as there may be.
+#[test]
+fn indexes_and_offsets_that_would_wrap_reach_no_neighbour() {
+    let furthest = 32u32 << 20;
+    let offsets = [
+        0,
+        1,
+        8,
+        63,
+        64,
+        72,
+        127,
+        128,
+        4096,
+        furthest - 8,
+        furthest - 7,
+        0x7fff_fff8,
+        0xffff_fff0,
+    ];
+    let mut functions = String::new();
+    let mut names = Vec::new();
+    for below in [1u32, 8, 16, 72, 80, 128, 4096, 0x7fff_ffff, 0x8000_0000] {
+        for offset in offsets {
+            let index = below.wrapping_neg() as i32;
+            functions += &format!(
+                r#"(func (export "known {below} {offset}") (param i32)
+                    (i64.store offset={offset} (i32.const {index}) (i64.const -1)))
+                (func (export "made {below} {offset}") (param i32)
+                    (i64.store offset={offset} (i32.add (local.get 0) (i32.const {index})) (i64.const -1)))
+                (func (export "loop {below} {offset}") (param i32)
+                    (loop $l
+                        (i64.store offset={offset} (i32.add (local.get 0) (i32.const {index})) (i64.const -1))
+                        (br_if $l (i32.ne (local.tee 0 (i32.add (local.get 0) (i32.const 8))) (i32.const 800)))))"#
+            );
+            names.extend(["known", "made", "loop"].map(|kind| format!("{kind} {below} {offset}")));
+        }
+    }
+    // The header, the global, the table's length and flags take the rest of 16 MiB.
+    let entries = ((16 << 20) - 72 - 8 - 8) / 8;
+    let text = format!(
+        r#"(module (memory (export "memory") 1) (table {entries} funcref) (global $g (mut i64) (i64.const 5))
+            (func (export "global") (result i64) (global.get $g))
+            (func (export "ends") (result i32)
+                (i32.and (ref.is_null (table.get (i32.const 0))) (ref.is_null (table.get (i32.const {})))))
+            {functions})"#,
+        entries - 1
+    );
+    let engine = engine();
+    let options = CompileOptions {
+        table_elements_max: u32::MAX,
+        ..CompileOptions::default()
+    };
+    let artifact = compile(&wat::parse_str(text).unwrap(), &options).unwrap();
+    let module = Module::from_artifact(&engine, &artifact).unwrap();
+    assert_eq!(module.info().layout.state_bytes, 16 << 20);
+    let linked = module.link(&Imports::new()).unwrap();
+    let limits = Limits {
+        table_elements: entries,
+        ..Limits::default()
+    };
+    let mut instances: Vec<Instance> = (0..3)
+        .map(|_| Instance::new(&linked, limits, Box::new(())).unwrap())
+        .collect();
+    for name in &names {
+        let trap = call(&mut instances[1], name, &[0]);
+        assert_eq!(trap_of(trap), OUT_OF_BOUNDS, "{name}");
+    }
+    for instance in &mut instances {
+        assert_eq!(call(instance, "global", &[]).unwrap(), [5]);
+        assert_eq!(call(instance, "ends", &[]).unwrap(), [1]);
+        assert!(instance.memory().iter().all(|byte| *byte == 0));
+    }
 }
 
 #[test]
@@ -490,6 +568,31 @@ fn image_file_cut_short_under_a_running_instance() {
         assert!(instance.trim().is_err());
     }
     drop(bystander);
+}
+
+#[test]
+fn image_file_overwritten_and_cut_to_nothing_under_an_instance_that_is_kept() {
+    let engine = engine();
+    let linked = linked(&engine, MEMORY, &Imports::new());
+    let file = image_file();
+    Image::capture(&mut fresh(&linked), &file).unwrap();
+    let image = Image::open(&linked, &file).unwrap();
+    let mut instance = restore(&image);
+    call(&mut instance, "global", &[]).unwrap();
+    instance.reset(Box::new(())).unwrap();
+    // To be as it was, what wrote nothing needs nothing of the file, which may not be readable by now.
+    file.write_all_at(&[0x55; 8192], 4096).unwrap();
+    for _ in 0..3 {
+        assert_eq!(call(&mut instance, "global", &[]).unwrap(), [7]);
+        instance.reset(Box::new(())).unwrap();
+    }
+    drop(instance);
+    file.set_len(4096).unwrap();
+    let Err(error) = image.restore(Limits::default(), Box::new(())) else {
+        panic!("restored from nothing")
+    };
+    assert!(error.to_string().contains("mapped"), "{error}");
+    assert!(image.prefetch().unwrap().is_some());
 }
 
 #[test]

@@ -118,7 +118,8 @@ fn reset_puts_every_kind_of_state_back() {
             call(&mut instance, "ruin", &[]).unwrap();
             let report = instance.reset(Box::new(())).unwrap();
             assert!(report.pages_kept <= keep_resident_pages);
-            assert!(report.pages_kept + report.pages_dropped >= 3, "{report:?}");
+            // Besides that of the globals, which is the header's.
+            assert!(report.pages_kept + report.pages_dropped >= 2, "{report:?}");
             assert_eq!(call(&mut instance, "observe", &[]).unwrap(), FROZEN);
             call(&mut instance, "peek", &[20 << 16]).unwrap_err();
             call(&mut instance, "drops", &[]).unwrap();

@@ -299,6 +299,7 @@ fn memories(info: &ModuleInfo) -> Check {
         let is_imported = index < info.imported_memories as usize;
         ensure(
             (is_imported || memory.minimum_bytes() <= place.reserved_bytes)
+                && (index > 0 || place.start == 0)
                 && place.start >= start
                 && place.start.is_multiple_of(PAGE_BYTES as u64)
                 && fits(place.start, place.reserved_bytes, MEMORY_RESERVED_BYTES),
@@ -307,9 +308,7 @@ fn memories(info: &ModuleInfo) -> Check {
         start = place.start + place.reserved_bytes;
     }
     ensure(
-        !info.guards_memory()
-            || (layout.memories[0].start == 0
-                && layout.memories[0].reserved_bytes == MEMORY_RESERVED_BYTES),
+        !info.guards_memory() || layout.memories[0].reserved_bytes == MEMORY_RESERVED_BYTES,
         "a misplaced memory",
     )
 }

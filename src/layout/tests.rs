@@ -24,6 +24,128 @@ fn parts_do_not_overlap_and_memory_is_page_aligned() {
     assert_eq!(layout.from_start(layout.globals[0]), 8192 - 80);
 }
 
+/// Offset, length and alignment of all that lies in the state.
+fn items(layout: &InstanceLayout, request: &Requests) -> Vec<(i64, u64, u64)> {
+    let word = |offset: i32| (i64::from(offset), 8, 8);
+    let mut items = vec![(-(header::BYTES as i64), header::BYTES as u64, 8)];
+    for (offset, bytes) in layout.globals.iter().zip(&request.globals) {
+        items.push(((*offset).into(), (*bytes).into(), (*bytes).into()));
+    }
+    for (table, capacity) in layout.tables.iter().zip(&request.tables) {
+        items.push(word(table.length_offset));
+        items.push((table.entries_offset.into(), u64::from(*capacity) * 8, 8));
+    }
+    items.push((layout.data_flags.into(), request.data.into(), 1));
+    items.push((layout.element_flags.into(), request.elements.into(), 1));
+    let further = layout.memories.iter().skip(1);
+    items.extend(further.map(|memory| word(memory.length_offset)));
+    if let Some(heap) = layout.heap {
+        let words = [heap.memory.length_offset, heap.next_offset];
+        items.extend(words.map(word));
+        items.extend([heap.limit_offset, heap.free_offset].map(word));
+    }
+    if let (Some(at), Some(bytes)) = (layout.exception, request.objects.exception_bytes) {
+        items.push((at.into(), 8 + u64::from(bytes), 8));
+    }
+    for (place, count) in layout.elements.iter().zip(&request.objects.elements) {
+        if let (Some(at), Some(count)) = (place, count) {
+            items.push(((*at).into(), u64::from(*count) * 8, 8));
+        }
+    }
+    if let (Some(links), Some(count)) = (layout.links, request.links) {
+        for (at, words) in [
+            (links.memories, 2 * count.imported_memories),
+            (links.tables, 2 * count.imported_tables),
+            (links.globals, count.imported_globals),
+            (links.functions, 2 * count.imported_functions),
+            (links.types, count.types),
+            (links.references, count.functions),
+            (links.tags, count.tags),
+            (links.store, 1),
+        ] {
+            assert!(links.memories <= at && at + words as i32 * 8 <= links.end);
+            items.push((at.into(), u64::from(words) * 8, 8));
+        }
+    }
+    items
+}
+
+/// What a layout is asked for.
+struct Requests {
+    globals: Vec<u32>,
+    tables: Vec<u32>,
+    data: u32,
+    elements: u32,
+    memories: Vec<MemoryRequest>,
+    objects: ObjectRequest,
+    links: Option<LinkRequest>,
+}
+
+#[test]
+fn whatever_is_asked_for_lies_apart_below_the_vmctx() {
+    let mut state = 0x1234_5678_9abc_def1u64;
+    let mut below = |bound: u32| {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        (state >> 11) as u32 % bound
+    };
+    let mut laid_out = 0;
+    for round in 0..5_000 {
+        let entries = if round % 50 == 0 { 1 << 21 } else { 700 };
+        let elements = below(9);
+        let request = Requests {
+            globals: (0..below(12)).map(|_| 8 << below(2)).collect(),
+            tables: (0..below(5)).map(|_| below(entries) * below(2)).collect(),
+            data: below(9),
+            elements,
+            memories: (0..below(4))
+                .map(|_| request(u64::from(below(3)) << 16, u64::from(below(100)) << 16))
+                .collect(),
+            objects: ObjectRequest {
+                heap: below(2) == 0,
+                exception_bytes: (below(2) == 0).then(|| below(20) * 8),
+                elements: (0..elements)
+                    .map(|_| (below(2) == 0).then(|| below(20)))
+                    .collect(),
+            },
+            links: (below(2) == 0).then(|| LinkRequest {
+                imported_memories: below(3),
+                imported_tables: below(3),
+                imported_globals: below(3),
+                imported_functions: below(9),
+                types: below(9),
+                functions: below(600),
+                tags: below(3),
+            }),
+        };
+        let layout = InstanceLayout::new(
+            request.globals.iter().copied(),
+            request.tables.iter().copied(),
+            request.data,
+            elements,
+            &request.memories,
+            request.objects.clone(),
+            request.links,
+        );
+        let Ok(layout) = layout else { continue };
+        laid_out += 1;
+        let mut items = items(&layout, &request);
+        let start = -i64::from(layout.state_bytes);
+        assert!((layout.state_bytes as usize).is_multiple_of(PAGE_BYTES));
+        assert!((layout.padding_bytes as usize) < PAGE_BYTES);
+        items.sort_unstable();
+        assert_eq!(items[0].0, start + i64::from(layout.padding_bytes));
+        let mut end = start;
+        for (at, bytes, align) in items {
+            assert!(at >= end && at % align as i64 == 0, "{layout:?}");
+            end = at + bytes as i64;
+        }
+        assert_eq!(end, 0);
+    }
+    assert!(laid_out > 1000);
+}
+
 #[test]
 fn state_too_large_is_refused() {
     assert!(InstanceLayout::new([], [u32::MAX], 0, 0, &[], NONE, None).is_err());

@@ -12,10 +12,11 @@ pub(crate) struct Origin {
     /// What is accessible of an instance after a restore, in ascending order: the state and memory 0 are the
     /// first, each further memory is one.
     pub parts: Vec<Part>,
-    /// The page that the header is on, from the slot's start: every restore and every reset writes it.
+    /// The page that the header is on, from the slot's start: it is private in every instance.
     pub header_page: u32,
-    /// How many bytes of the first page nothing lies in, so that nothing ever writes them.
-    pub padding_bytes: usize,
+    /// What precedes the header on its page, and where that begins, from the slot's start: resets have it from here, so that they need
+    /// nothing of the file for an instance that wrote nothing else.
+    pub before_header: (usize, Box<[u8]>),
     /// Length of each linear memory in the image, and of the object heap, if the module has one.
     pub memories: Vec<u64>,
     /// Pages that calls wrote lately, as (first, end) page numbers from the slot's start: made private at restore.
@@ -27,7 +28,7 @@ pub(crate) struct Origin {
 /// Which pages of an instance were private at its last reset.
 #[derive(Debug)]
 pub(crate) struct Settled {
-    /// As (first, end) page numbers from the slot's start.
+    /// As (first, end) page numbers from the slot's start; not the header's page.
     pub runs: Vec<(u32, u32)>,
     /// The thread's page faults by then: none since means that no other page is private.
     pub faults: u64,

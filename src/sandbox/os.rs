@@ -227,6 +227,20 @@ pub unsafe fn advise(address: *mut u8, bytes: usize, advice: libc::c_int) -> io:
     check(unsafe { libc::madvise(address.cast(), bytes, advice) })
 }
 
+/// Makes a page of a private mapping of a file private, or says that the file cannot be read.
+pub fn make_private(page: *mut u8) -> io::Result<()> {
+    // SAFETY: populating changes the contents of no page; a range that is not mapped is refused.
+    let made = unsafe { libc::madvise(page.cast(), PAGE_BYTES, libc::MADV_POPULATE_WRITE) };
+    match io::Error::last_os_error() {
+        error if made != 0 && error.raw_os_error() == Some(libc::EFAULT) => {
+            Err(io::Error::from_raw_os_error(libc::EIO))
+        }
+        // Without populating (Linux before 5.14) it is made private when it is written.
+        error if made != 0 && error.raw_os_error() != Some(libc::EINVAL) => Err(error),
+        _ => Ok(()),
+    }
+}
+
 /// Makes runs of pages, given as page numbers from `base`, private ahead of being written, in as few calls as can be.
 ///
 /// It is for speed only: where the kernel (before 6.13) cannot, nothing happens.

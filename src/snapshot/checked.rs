@@ -53,7 +53,8 @@ impl CheckedImage {
             file_start: PAGE_BYTES,
             file_bytes: bytes,
         };
-        let ranges = working_set.file_ranges(&[first]);
+        // Where the header's page is says the module alone: each record has it.
+        let ranges = working_set.file_ranges(&[first], 0);
         Prefetch::new(&contents, &ranges)?.run()?;
         Ok((
             CheckedImage {

@@ -29,7 +29,7 @@ use super::checked::CheckedImage;
 use super::layer::{Layer, RUNS_MAX};
 use super::working_set::WorkingSet;
 use crate::compile::info::ModuleInfo;
-use crate::layout::PAGE_BYTES;
+use crate::layout::{PAGE_BYTES, header};
 use crate::sandbox::os;
 use crate::sandbox::{Contents, IMAGE_MAPPINGS, Linked, Origin, Part, accessible_parts};
 use std::cell::RefCell;
@@ -487,14 +487,18 @@ impl Image {
         let bytes = unsafe { std::slice::from_raw_parts(mapping.base(), mapping.bytes()) };
         // The checksum says that this is what was captured; that it fits a slot is checked all the same.
         let parts = parts(module.info(), &description, bytes).ok_or(ImageError::Damaged)?;
+        let layout = &module.info().layout;
+        let header_page = layout.state_bytes / PAGE_BYTES as u32 - 1;
+        let first = (layout.padding_bytes as usize).max(header_page as usize * PAGE_BYTES);
+        let end = layout.state_bytes as usize - header::BYTES;
         let image = Image {
             linked: linked.clone(),
             origin: Rc::new(Origin {
                 contents,
                 mapping,
                 parts,
-                padding_bytes: module.info().layout.padding_bytes as usize,
-                header_page: module.info().layout.state_bytes / PAGE_BYTES as u32 - 1,
+                header_page,
+                before_header: (first, bytes[PAGE_BYTES..][first..end].into()),
                 memories: description
                     .memories
                     .iter()

@@ -6,7 +6,7 @@
 //! * The scan answers in batches; it goes on where it stopped until it has seen the whole range.
 //! * Memory that was grown is given back whole, before anything else, so that its pages need no scan.
 //! * If the scan fails for any reason, everything written is dropped.
-//! * The header's words, zero in the image, are written anew at the end; until then nothing asks for them.
+//! * The page of the header is no part of this: it is private in every instance, and what else is on it is put back always.
 //!
 //! A page becomes private by a page fault and in no other way, and the kernel counts a thread's faults, those taken inside
 //! system calls too. So an instance whose thread took none since its last reset has the private pages it had
@@ -58,7 +58,7 @@ impl fmt::Display for ResetError {
 
 impl std::error::Error for ResetError {}
 
-/// What a reset did.
+/// What a reset did with pages other than the header's, which is always put back.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ResetReport {
     /// Written pages that were put back in place and stay resident.
@@ -87,10 +87,21 @@ impl Instance {
             self.held_bytes = held_bytes(origin.header_page, &[]);
             report.pages_dropped += std::mem::take(&mut report.pages_kept);
         }
+        self.put_back_before_header(&origin);
         self.write_header(origin.first_memory_bytes());
         self.clear_call_record(origin.memory_bytes());
         self.replace_data(data);
         Ok(report)
+    }
+
+    /// Puts back what shares its page with the header.
+    fn put_back_before_header(&mut self, origin: &Origin) {
+        let (first, bytes) = &origin.before_header;
+        // SAFETY: that part of the state of one slot, of which no reference is live: the instance is borrowed with no call in progress.
+        unsafe {
+            let at = self.inner().slot.start().add(*first);
+            std::ptr::copy_nonoverlapping(bytes.as_ptr(), at, bytes.len());
+        }
     }
 
     /// Has the set of pages that stay private form anew: what one unusual call wrote would else be put back for ever.
@@ -165,7 +176,11 @@ impl Instance {
         self.held_bytes = held_bytes(origin.header_page, &[]) - PAGE_BYTES as u64;
         // Noted first: also if dropping fails halfway, the header page may be gone.
         self.drop_header(origin.first_memory_bytes());
-        drop_all(&origin, self.inner().slot.start() as usize)
+        let start = self.inner().slot.start() as usize;
+        for part in &origin.parts {
+            drop_pages(start + part.start..start + part.end())?;
+        }
+        Ok(())
     }
 
     /// Makes the memory that the guest grew inaccessible again, so that none of it is left for a later call to find.
@@ -234,15 +249,21 @@ pub(super) fn held_bytes(header_page: u32, runs: &[(u32, u32)]) -> u64 {
     (pages + tables) * PAGE_BYTES as u64
 }
 
-/// State and memories of an instance as it was restored, as addresses.
+/// State and memories of an instance as it was restored, without the header's page, as addresses.
 fn ranges(origin: &Origin, start: usize) -> impl Iterator<Item = Range<usize>> {
-    origin
-        .parts
-        .iter()
-        .map(move |part| start + part.start..start + part.end())
+    let header = origin.header_page as usize * PAGE_BYTES;
+    let parts = origin.parts.iter().flat_map(move |part| {
+        let [before, after] = match part.start {
+            0 => [0..header, header + PAGE_BYTES..part.end()],
+            start => [start..start, start..part.end()],
+        };
+        [before, after]
+    });
+    let parts = parts.filter(|range| !range.is_empty());
+    parts.map(move |range| start + range.start..start + range.end)
 }
 
-/// Drops all private pages of an idle instance, the header's too.
+/// Drops all private pages of an idle instance but the header's.
 fn drop_all(origin: &Origin, start: usize) -> Result<(), ResetError> {
     ranges(origin, start).try_for_each(drop_pages)
 }
@@ -284,10 +305,12 @@ impl<'a> PutBack<'a> {
     fn scan(&mut self, page_map: &PageMap) -> Option<()> {
         let origin = self.origin;
         let mut record = origin.written.borrow_mut();
-        let mut recorder = record.is_empty().then(|| Recorder::new(&mut record));
+        let header_page = origin.header_page;
+        let mut recorder = (record.is_empty()).then(|| Recorder::new(&mut record, header_page));
         for range in ranges(origin, self.start) {
             self.scan_range(page_map, range, &mut recorder)?;
         }
+        record.sort_unstable();
         Some(())
     }
 
@@ -335,22 +358,17 @@ impl<'a> PutBack<'a> {
         let part = part.expect("scans look at the parts only");
         let in_part = offset - part.start;
         let from_file = kept_bytes.min(part.file_bytes.saturating_sub(in_part));
-        let skipped = match offset {
-            0 => self.origin.padding_bytes.min(from_file),
-            _ => 0,
-        };
         // SAFETY: the run lies in one slot's accessible state and memory (a scan was asked for no more), of which no
         // reference is live: `reset` has the instance borrowed with no call in progress. The image's mapping is as long as the
-        // file, which has the first bytes of the part; what lies beyond them was zero when it was captured. What is skipped is skipped
-        // in both.
+        // file, which has the first bytes of the part; what lies beyond them was zero when it was captured.
         unsafe {
             let at = (self.start + offset) as *mut u8;
             let source = self
                 .origin
                 .mapping
                 .base()
-                .wrapping_add(part.file_start + in_part + skipped);
-            std::ptr::copy_nonoverlapping(source, at.add(skipped), from_file - skipped);
+                .wrapping_add(part.file_start + in_part);
+            std::ptr::copy_nonoverlapping(source, at, from_file);
             // Not with a length of zero: a masked store that stores nothing to a page it may not write is slow.
             if kept_bytes > from_file {
                 std::ptr::write_bytes(at.add(from_file), 0, kept_bytes - from_file);
@@ -373,12 +391,14 @@ struct Recorder<'a> {
 }
 
 impl Recorder<'_> {
-    fn new(runs: &mut Vec<(u32, u32)>) -> Recorder<'_> {
-        Recorder { runs, pages: 0 }
+    fn new(runs: &mut Vec<(u32, u32)>, header_page: u32) -> Recorder<'_> {
+        runs.push((header_page, header_page + 1));
+        Recorder { runs, pages: 1 }
     }
 
     fn add(&mut self, first: usize, pages: usize) {
-        if self.pages + pages > WRITTEN_PAGES_MAX {
+        let pages = pages.min(WRITTEN_PAGES_MAX - self.pages);
+        if pages == 0 {
             return;
         }
         let (first, end) = (first as u32, (first + pages) as u32);

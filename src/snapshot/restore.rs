@@ -2,6 +2,7 @@
 
 use super::image::Image;
 use super::reset::held_bytes;
+use crate::layout::PAGE_BYTES;
 use crate::sandbox::os::{self, Access};
 use crate::sandbox::{Contents, Instance, Limit, Limits, LinkError, Linked, Part, SlotError};
 use std::any::Any;
@@ -97,8 +98,11 @@ impl Image {
             map_part(start.wrapping_add(part.start), part, &origin.contents)
                 .map_err(RestoreError::System)?;
         }
-        // Failing to make pages private ahead costs the guest page faults and nothing else.
+        // Failing to make pages private ahead costs the guest page faults and nothing else, but for the page that is written here: a file
+        // that cannot be read must not be noticed by a fault.
         os::populate_writable(start, ahead);
+        os::make_private(start.wrapping_add(origin.header_page as usize * PAGE_BYTES))
+            .map_err(RestoreError::System)?;
         let mut instance = Instance::in_slot(
             slot,
             linked,

@@ -104,10 +104,11 @@ impl WorkingSet {
         ahead
     }
 
-    /// The parts of the image's contents that any call needs, in as few pieces as makes sense.
-    pub fn file_ranges(&self, parts: &[Part]) -> Vec<Range<u64>> {
+    /// The parts of the image's contents that any call needs, in as few pieces as makes sense, and this page of the state.
+    pub fn file_ranges(&self, parts: &[Part], header_page: u32) -> Vec<Range<u64>> {
         let mut ranges: Vec<Range<u64>> = Vec::new();
-        for (first, end) in self.touched() {
+        let header = std::iter::once((header_page, header_page + 1));
+        for (first, end) in self.touched().into_iter().chain(header) {
             let (start, end) = (first as usize * PAGE_BYTES, end as usize * PAGE_BYTES);
             for part in parts {
                 let from = start.max(part.start);
@@ -338,7 +339,10 @@ impl Image {
 
     /// What of the working set has to be read from disk before a call; nothing when all of it is in the page cache.
     pub fn prefetch(&self) -> io::Result<Option<Prefetch>> {
-        let ranges = self.working_set.borrow().file_ranges(&self.origin.parts);
+        let ranges = self
+            .working_set
+            .borrow()
+            .file_ranges(&self.origin.parts, self.origin.header_page);
         if ranges.iter().all(|range| {
             self.origin
                 .mapping
@@ -440,11 +444,11 @@ mod tests {
                 file_bytes: 10 * page,
             },
         ];
-        // The second run lies beyond what the file has, the third is half of the second part. Between the first page and the next run is a
+        // The second run lies beyond what the file has, the third is half of the second part. Between the header's page and the first run is a
         // small gap, between the others are larger ones.
-        let set = set(&[(&[(0, 1), (2, 4), (60, 70), (1005, 1010)], &[(45, 52)])]);
+        let set = set(&[(&[(2, 4), (60, 70), (1005, 1010)], &[(45, 52)])]);
         let pages: Vec<_> = set
-            .file_ranges(&parts)
+            .file_ranges(&parts, 0)
             .into_iter()
             .map(|range| (range.start / page as u64, range.end / page as u64))
             .collect();
