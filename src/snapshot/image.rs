@@ -269,6 +269,8 @@ impl Description {
             return Err(ImageError::NotAnImage);
         }
         let mut page = [0; PAGE_BYTES];
+        // The kernel would read the next pages along and mark one of them to read more when it is touched, which is a page fault that waits.
+        os::will_need(file, &(0..PAGE_BYTES as u64));
         read(file, &mut page, 0)?;
         Ok((Description::read(&page, file_bytes)?, page))
     }

@@ -187,15 +187,20 @@ fn a_function_that_left_memory_is_read_from_disk_in_one_go_and_not_by_faults() {
     while !note.exists() {
         std::thread::sleep(std::time::Duration::from_millis(10));
     }
-    server.kill();
-    for file in ["artifact", "image"] {
-        evict(&version.path().join(file));
+    // Twice, since the kernel may have let go of the server's own code for this as well, which the first time brings back.
+    let mut faults = 1;
+    for _ in 0..2 {
+        server.kill();
+        for file in ["artifact", "image"] {
+            evict(&version.path().join(file));
+        }
+        server = Server::on(directory.path(), &[]);
+        let before = major_faults(&server);
+        assert_eq!(server.get("/scattered").expect(200).text(), "128\n");
+        server.log_line(&["scattered", "disk-cold"]);
+        faults = major_faults(&server) - before;
     }
-    let server = Server::on(directory.path(), &[]);
-    let before = major_faults(&server);
-    assert_eq!(server.get("/scattered").expect(200).text(), "128\n");
-    server.log_line(&["scattered", "disk-cold"]);
-    assert_eq!(major_faults(&server) - before, 0);
+    assert_eq!(faults, 0);
     // What no call needs was not read: of 4,096 pages.
     let read = pages_cached(&version.path().join("image"));
     assert!((129..1500).contains(&read), "{read} pages were read");
