@@ -23,7 +23,10 @@ pub enum Peer {
     Wasmtime,
     /// With what it offers to make code faster and leaves off: inlining of functions, and tables that are filled at once.
     WasmtimeTuned,
+    /// As `dormouse run` runs it: until it ends, as the others.
     Dormouse,
+    /// In the time slices of a server.
+    DormouseSliced,
 }
 
 impl Peer {
@@ -33,6 +36,7 @@ impl Peer {
             Peer::Wasmtime => "wasmtime",
             Peer::WasmtimeTuned => "wasmtime-tuned",
             Peer::Dormouse => "dormouse",
+            Peer::DormouseSliced => "dormouse-sliced",
         }
     }
 }
@@ -81,7 +85,7 @@ pub fn compile(peer: Peer, threads: NonZeroUsize, module: &Path, output: &Path) 
         Peer::Native => bail!("a native program needs no compilation here"),
         // The number of its threads comes from the environment (RAYON_NUM_THREADS).
         Peer::Wasmtime | Peer::WasmtimeTuned => wasmtime_engine(peer)?.precompile_module(&wasm)?,
-        Peer::Dormouse => {
+        Peer::Dormouse | Peer::DormouseSliced => {
             let options = CompileOptions {
                 threads,
                 ..CompileOptions::default()
@@ -115,7 +119,8 @@ pub fn execute(peer: Peer, file: &Path, argument: &str) -> Result<()> {
     let processor = match peer {
         Peer::Native => execute_native(file, argument)?,
         Peer::Wasmtime | Peer::WasmtimeTuned => execute_wasmtime(peer, file, argument)?,
-        Peer::Dormouse => execute_dormouse(file, argument)?,
+        Peer::Dormouse => execute_dormouse(file, argument, Duration::ZERO)?,
+        Peer::DormouseSliced => execute_dormouse(file, argument, EngineOptions::default().tick)?,
     };
     print(&Taken {
         processor_ns: processor.as_nanos() as u64,
@@ -168,11 +173,11 @@ fn execute_wasmtime(peer: Peer, file: &Path, argument: &str) -> Result<Duration>
     }
 }
 
-fn execute_dormouse(file: &Path, argument: &str) -> Result<Duration> {
+fn execute_dormouse(file: &Path, argument: &str, tick: Duration) -> Result<Duration> {
     use dormouse_host::interface::{Context as Guest, Stdio, drive, imports};
-    // Everything as it comes, preemption every time slice included.
     let engine = dormouse::Engine::new(&EngineOptions {
         stack_bytes: STACK_BYTES,
+        tick,
         ..EngineOptions::default()
     })?;
     let module = dormouse::Module::load(&engine, &std::fs::File::open(file)?)?;

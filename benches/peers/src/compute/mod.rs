@@ -35,7 +35,7 @@ pub struct Options {
     quick: bool,
     /// The peers to measure.
     #[arg(long, value_enum, value_delimiter = ',',
-          default_values_t = [Peer::Native, Peer::Wasmtime, Peer::Dormouse])]
+          default_values_t = [Peer::Native, Peer::Wasmtime, Peer::Dormouse, Peer::DormouseSliced])]
     peers: Vec<Peer>,
     /// More flags for the native compiler, as -march=native; it makes code for any x86-64 otherwise.
     #[arg(long, allow_hyphen_values = true)]
@@ -230,8 +230,7 @@ fn run_program(
             samples[turn].push(taken.processor_ns as f64 / 1e9);
         }
     }
-    let spreads = samples.into_iter().map(Spread::of);
-    let seconds = peers.iter().copied().zip(spreads).collect();
+    let seconds = peers.iter().copied().zip(samples).collect();
     let row = Row::new(program.name, amount, seconds);
     eprintln!("{}: {:?}", program.name, row.ratios);
     Ok(row)
@@ -249,7 +248,7 @@ fn compilations(builder: &Builder, options: &Options) -> Result<Vec<Compilation>
                 .peers
                 .iter()
                 .copied()
-                .filter(|peer| *peer != Peer::Native)
+                .filter(|peer| ![Peer::Native, Peer::DormouseSliced].contains(peer))
                 .collect();
             let mut taken: Vec<Vec<Taken>> = vec![Vec::new(); peers.len()];
             for round in 0..options.rounds {

@@ -11,24 +11,30 @@ pub struct Row {
     pub program: &'static str,
     pub amount: u32,
     pub seconds: Vec<(Peer, Spread)>,
-    /// How many times as long as Dormouse the peer takes.
+    /// How many times as long as Dormouse the peer takes: the median of what each round says, for a machine that others use too is not
+    /// as fast in one round as in the next.
     pub ratios: Vec<(Peer, f64)>,
 }
 
 impl Row {
-    pub fn new(program: &'static str, amount: u32, seconds: Vec<(Peer, Spread)>) -> Row {
-        let ours = seconds.iter().find(|(peer, _)| *peer == Peer::Dormouse);
+    /// Of each peer's seconds in each round.
+    pub fn new(program: &'static str, amount: u32, rounds: Vec<(Peer, Vec<f64>)>) -> Row {
+        let ours = rounds.iter().find(|(peer, _)| *peer == Peer::Dormouse);
         let ratios = ours.map_or(Vec::new(), |(_, ours)| {
-            seconds
-                .iter()
-                .filter(|(peer, _)| *peer != Peer::Dormouse)
-                .map(|(peer, theirs)| (*peer, theirs.median / ours.median))
+            let others = rounds.iter().filter(|(peer, _)| *peer != Peer::Dormouse);
+            let ratio = |theirs: &Vec<f64>| {
+                let each = theirs.iter().zip(ours).map(|(theirs, ours)| theirs / ours);
+                Spread::of(each.collect()).median
+            };
+            others
+                .map(|(peer, theirs)| (*peer, ratio(theirs)))
                 .collect()
         });
+        let spreads = rounds.into_iter();
         Row {
             program,
             amount,
-            seconds,
+            seconds: spreads.map(|(peer, all)| (peer, Spread::of(all))).collect(),
             ratios,
         }
     }
