@@ -59,43 +59,18 @@ impl LinkLayout {
         count: LinkRequest,
         take: &mut impl FnMut(u64, u64) -> Result<i32, LayoutError>,
     ) -> Result<LinkLayout, LayoutError> {
-        // Words for each memory, table, global, function, type, reference, tag, and the store.
-        let words = [
-            u64::from(count.imported_memories) * 2,
-            u64::from(count.imported_tables) * 2,
-            count.imported_globals.into(),
-            u64::from(count.imported_functions) * 2,
-            count.types.into(),
-            count.functions.into(),
-            count.tags.into(),
-            1,
-        ];
-        let mut next = take(words.iter().sum::<u64>() * 8, 8)?;
-        let places = words.map(|words| {
-            let at = next;
-            next += words as i32 * 8;
-            at
-        });
-        let [
-            memories,
-            tables,
-            globals,
-            functions,
-            types,
-            references,
-            tags,
-            store,
-        ] = places;
+        // From the highest to the lowest, as room is taken.
+        let mut words = |count: u32, words: u64| take(u64::from(count) * words * 8, 8);
         Ok(LinkLayout {
-            memories,
-            tables,
-            globals,
-            functions,
-            types,
-            references,
-            tags,
-            store,
-            end: next,
+            end: words(0, 1)?,
+            store: words(1, 1)?,
+            tags: words(count.tags, 1)?,
+            references: words(count.functions, 1)?,
+            types: words(count.types, 1)?,
+            functions: words(count.imported_functions, 2)?,
+            globals: words(count.imported_globals, 1)?,
+            tables: words(count.imported_tables, 2)?,
+            memories: words(count.imported_memories, 2)?,
         })
     }
 }
