@@ -135,6 +135,18 @@ impl Fixture {
     }
 }
 
+const EXT4_MAGIC: i64 = 0xef53;
+
+/// The magic number of the file system that a file is in, of statfs(2).
+fn file_system(file: &File) -> i64 {
+    // SAFETY: all zero is a value of the structure, and the call fills it.
+    unsafe {
+        let mut status: libc::statfs = std::mem::zeroed();
+        assert_eq!(libc::fstatfs(file.as_raw_fd(), &mut status), 0);
+        status.f_type
+    }
+}
+
 /// Page faults of this thread that had to wait for the disk, and others.
 fn faults() -> (i64, i64) {
     // SAFETY: a zeroed rusage is valid, and the kernel fills it.
@@ -200,6 +212,63 @@ fn a_scattered_set_takes_one_descriptor() {
     assert_eq!(descriptors() - before, 1, "for some 200 ranges");
     prefetch.run().unwrap();
     assert!(image.prefetch().unwrap().is_none(), "all of them were read");
+}
+
+#[test]
+fn a_scattered_set_is_laid_in_one_piece_under_those_who_use_it() {
+    let fixture = Fixture::new();
+    let image = fixture.open();
+    let mut instance = image
+        .restore_recorded(Limits::default(), Box::new(()))
+        .unwrap();
+    fixture.touch(&mut instance, 100, 50);
+    assert!(image.record(&mut instance));
+    let note = image.working_set_note().unwrap();
+    let spare = || tempfile::tempfile_in(env!("CARGO_TARGET_TMPDIR"));
+    let set = image.working_set().unwrap();
+    // Of the file systems, ext4 can.
+    let is_ext4 = file_system(fixture.file.as_file()) == EXT4_MAGIC;
+    assert_eq!(set.gather(spare).unwrap(), is_ext4);
+    assert!(!set.gather(spare).unwrap(), "it was in one piece already");
+
+    // Who had the image mapped, with pages of its own and without, finds what was there.
+    let touch = fixture.linked.module().function("touch").unwrap();
+    let sum = instance.call(touch, &[100, 50]).unwrap();
+    assert_eq!(sum, [100 * WORD + 50 * 7]);
+    instance.reset(Box::new(())).unwrap();
+    fixture.touch(&mut instance, 100, 50);
+    drop((instance, image));
+
+    // So does who reads it from the disk, all of it, and the note holds.
+    fixture.file.as_file().sync_all().unwrap();
+    fixture.evict();
+    let (_, noted) = CheckedImage::check_noted(fixture.reopen(), None, &note).unwrap();
+    assert!(noted);
+    fixture.evict();
+    CheckedImage::check(fixture.reopen(), None).unwrap();
+}
+
+#[test]
+fn a_set_that_cannot_be_gathered_stays_as_it_is() {
+    let fixture = Fixture::new();
+    let image = fixture.open();
+    let mut instance = image
+        .restore_recorded(Limits::default(), Box::new(()))
+        .unwrap();
+    fixture.touch(&mut instance, 100, 50);
+    assert!(image.record(&mut instance));
+    let set = image.working_set().unwrap();
+    let full = || Err(std::io::Error::from(std::io::ErrorKind::StorageFull));
+    if file_system(fixture.file.as_file()) == EXT4_MAGIC {
+        let error = set.gather(full).unwrap_err();
+        assert_eq!(error.kind(), std::io::ErrorKind::StorageFull);
+    }
+    // Of another file system than the image.
+    let elsewhere = || tempfile::tempfile_in("/dev/shm");
+    assert!(!set.gather(elsewhere).unwrap_or(false));
+    drop((instance, image));
+    fixture.evict();
+    CheckedImage::check(fixture.reopen(), None).unwrap();
 }
 
 #[test]

@@ -12,6 +12,7 @@ mod contents;
 mod engine;
 mod exact_faults;
 mod exception;
+pub(crate) mod extents;
 mod fiber;
 mod heap;
 mod host_function;

@@ -133,6 +133,21 @@ pub fn will_need(file: &File, range: &std::ops::Range<u64>) {
     unsafe { libc::posix_fadvise(file.as_raw_fd(), start, bytes, libc::POSIX_FADV_WILLNEED) };
 }
 
+/// Gives a file a place on the disk for so many bytes, in as few pieces as the file system finds.
+pub fn allocate(file: &File, bytes: u64) -> io::Result<()> {
+    // SAFETY: changes an open file and no memory.
+    match unsafe { libc::fallocate(file.as_raw_fd(), 0, 0, bytes as libc::off_t) } {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
+/// The same file, for reading and writing: what is open may be for reading alone.
+pub fn reopen_for_writing(file: &File) -> io::Result<File> {
+    let path = format!("/proc/self/fd/{}", file.as_raw_fd());
+    File::options().read(true).write(true).open(path)
+}
+
 /// The next part of a file, from an offset on, that is no hole, as far as the file system knows; `None` when only a hole is left.
 pub fn next_data(file: &File, from: u64) -> io::Result<Option<std::ops::Range<u64>>> {
     let seek = |from: u64, to: libc::c_int| {

@@ -5,7 +5,8 @@
 //! not replaced changes what the note says of it; only bytes that rot on the disk go unnoticed until the file is next read whole.
 
 use super::image::{Description, ImageError};
-use super::working_set::{self, Prefetch, WorkingSet};
+use super::prefetch::Prefetch;
+use super::working_set::{self, WorkingSet};
 use crate::layout::PAGE_BYTES;
 use crate::sandbox::{Contents, Part};
 use std::fs::File;

@@ -11,15 +11,16 @@
 //! damaged, or of another file, counts for nothing: it is made anew.
 
 use super::image::Image;
+use super::prefetch::Prefetch;
 use super::restore::RestoreError;
 use crate::layout::PAGE_BYTES;
-use crate::sandbox::os::{self, PageRun, Pages, Reservation};
-use crate::sandbox::{Contents, ExactFaults, Instance, Part};
+use crate::sandbox::os::{PageRun, Pages};
+use crate::sandbox::{ExactFaults, Instance, Part};
 use serde::{Deserialize, Serialize};
 use std::fs::File;
 use std::io;
 use std::ops::Range;
-use std::os::unix::fs::{FileExt, MetadataExt};
+use std::os::unix::fs::MetadataExt;
 
 /// Pages as (first, end) numbers from the slot's start.
 type Run = (u32, u32);
@@ -34,10 +35,6 @@ const AHEAD_PAGES_MAX: u32 = 2 << 10;
 /// Pages that nobody asked for and that are read all the same when that saves a request to the disk: as many as a disk reads in the time
 /// that a request takes besides.
 const GAP_BYTES_MAX: u64 = 16 << 10;
-
-/// A prefetch waits for the disk by looking at one page in so many bytes: the kernel makes requests of no less where it can, and copying
-/// all would take as long again as the faults that are saved.
-const WAIT_STEP_BYTES: u64 = 64 << 10;
 
 /// Runs asked of a scan at a time.
 const RUNS_PER_SCAN: usize = 64;
@@ -224,64 +221,6 @@ pub(super) fn decode(note: &[u8], image: &File, base: Option<&File>) -> Option<W
     (fits && note.set.is_sound()).then_some(note.set)
 }
 
-/// Parts of image files to be read from disk, by whichever thread has the time.
-#[derive(Debug)]
-pub struct Prefetch {
-    /// Each file once: a descriptor for each of thousands of ranges would be more than a process may have, and where there are threads the
-    /// kernel takes milliseconds to make room for them.
-    files: Vec<(File, Vec<Range<u64>>)>,
-}
-
-impl Prefetch {
-    /// Of these ranges of the contents. For an image over a base, what lies beneath its own pages is read along.
-    pub(super) fn new(contents: &Contents, ranges: &[Range<u64>]) -> io::Result<Prefetch> {
-        let files = [Some(contents.file()), contents.base()].into_iter();
-        let files = files.flatten().map(|of| {
-            let ranges = contents.file_ranges(ranges);
-            let ranges = ranges.filter(|(file, _)| std::ptr::eq(*file, of));
-            Ok((of.try_clone()?, ranges.map(|(_, range)| range).collect()))
-        });
-        Ok(Prefetch {
-            files: files.collect::<io::Result<_>>()?,
-        })
-    }
-
-    fn ranges(&self) -> impl Iterator<Item = (&File, &Range<u64>)> {
-        let each = self.files.iter();
-        each.flat_map(|(file, ranges)| ranges.iter().map(move |range| (file, range)))
-    }
-
-    /// Has the disk read all of it, and returns when it is in the page cache. How many bytes it was.
-    pub fn run(&self) -> io::Result<u64> {
-        for (file, range) in self.ranges() {
-            os::will_need(file, range);
-        }
-        for (file, range) in self.ranges() {
-            let steps = range.clone().step_by(WAIT_STEP_BYTES as usize);
-            let last = range.end.saturating_sub(1);
-            for at in steps.skip(1).chain(std::iter::once(last)) {
-                file.read_at(&mut [0], at)?;
-            }
-        }
-        for (file, ranges) in &self.files {
-            let Some(end) = ranges.iter().map(|range| range.end).max() else {
-                continue;
-            };
-            let mapping = Reservation::of_file(file, end as usize)?;
-            let is_there =
-                |range: &&Range<u64>| mapping.is_in_core(range.start as usize..range.end as usize);
-            // Parts of a range that lie apart on the disk come in any order.
-            for range in ranges.iter().filter(|range| !is_there(range)) {
-                for at in range.clone().step_by(PAGE_BYTES) {
-                    file.read_at(&mut [0], at)?;
-                }
-            }
-        }
-        let bytes = self.ranges().map(|(_, range)| range.end - range.start);
-        Ok(bytes.sum())
-    }
-}
-
 impl Image {
     /// As [`Image::restore`], to record what the next call touches; [`Image::record`] takes the record.
     ///
@@ -337,12 +276,20 @@ impl Image {
         encode(contents.file(), contents.base(), &self.working_set.borrow())
     }
 
+    /// The parts of the contents that calls need.
+    fn ranges(&self) -> Vec<Range<u64>> {
+        let set = self.working_set.borrow();
+        set.file_ranges(&self.origin.parts, self.origin.header_page)
+    }
+
+    /// The working set as it is read from disk.
+    pub fn working_set(&self) -> io::Result<Prefetch> {
+        Prefetch::new(&self.origin.contents, &self.ranges())
+    }
+
     /// What of the working set has to be read from disk before a call; nothing when all of it is in the page cache.
     pub fn prefetch(&self) -> io::Result<Option<Prefetch>> {
-        let ranges = self
-            .working_set
-            .borrow()
-            .file_ranges(&self.origin.parts, self.origin.header_page);
+        let ranges = self.ranges();
         if ranges.iter().all(|range| {
             self.origin
                 .mapping

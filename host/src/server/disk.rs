@@ -4,12 +4,13 @@
 //! nothing of the server but the key of the service it is for, which may be gone when it is done.
 
 use crate::arena::Key;
-use crate::log::Level;
 use crate::store::{StoreError, VersionFiles};
 use dormouse::{CheckedArtifact, CheckedImage, ImageError, LoadError, Prefetch};
 use mio::Waker;
+use rustix::fs::{Mode, OFlags};
+use std::fs::File;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
 use std::thread;
@@ -24,8 +25,12 @@ pub(super) enum Job {
     Check { service: Key, files: VersionFiles },
     /// Read what a service's calls need.
     Prefetch { service: Key, prefetch: Prefetch },
-    /// Keep a note beside an image.
-    Note { path: PathBuf, note: Vec<u8> },
+    /// Keep a note beside an image, and have the file system lay in one piece what it says that calls need.
+    Note {
+        path: PathBuf,
+        note: Vec<u8>,
+        working_set: Prefetch,
+    },
 }
 
 /// What became of a job.
@@ -38,8 +43,8 @@ pub(super) enum Done {
     Prefetched {
         service: Key,
     },
-    /// A note could not be kept, for this reason. Nothing depends on it.
-    NoteLost(String),
+    /// What a note is for could not be done, for this reason. Nothing depends on it.
+    NotKept(String),
 }
 
 /// The files of a version, ready to be opened.
@@ -129,11 +134,13 @@ fn work(queue: &Mutex<Receiver<Job>>, results: &Sender<Done>, waker: &Waker) {
                 let _ = prefetch.run();
                 Done::Prefetched { service }
             }
-            Job::Note { path, note } => match keep(&path, &note) {
+            Job::Note {
+                path,
+                note,
+                working_set,
+            } => match keep(&path, &note, &working_set) {
                 Ok(()) => continue,
-                // Its version was removed meanwhile.
-                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
-                Err(error) => Done::NoteLost(format!("{}: {error}", path.display())),
+                Err(message) => Done::NotKept(message),
             },
         };
         if results.send(done).is_err() {
@@ -151,17 +158,40 @@ fn check(files: &VersionFiles) -> Result<Box<Checked>, CheckError> {
     Ok(Box::new(Checked { artifact, image }))
 }
 
+/// Replaces a note, and has what it speaks of laid in one piece.
+fn keep(path: &Path, note: &[u8], working_set: &Prefetch) -> Result<(), String> {
+    match replace(path, note) {
+        Ok(()) => {}
+        // Its version was removed meanwhile.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => {
+            let path = path.display();
+            return Err(format!(
+                "what a function's calls need of its image is not kept: {path}: {error}"
+            ));
+        }
+    }
+    let directory = path.parent().unwrap_or(Path::new("."));
+    match working_set.gather(|| unnamed(directory)) {
+        Ok(_) => Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(format!(
+            "what a function's calls need of its image stays scattered on the disk: {}: {error}",
+            directory.display()
+        )),
+    }
+}
+
 /// Replaces a note. One that is lost in a power failure is made again, so nothing is synced.
-fn keep(path: &std::path::Path, note: &[u8]) -> io::Result<()> {
+fn replace(path: &Path, note: &[u8]) -> io::Result<()> {
     let new = path.with_extension("new");
     std::fs::write(&new, note)?;
     std::fs::rename(&new, path)
 }
 
-/// How a lost note is told in the log.
-pub(super) fn note_lost(message: &str) -> (Level, String) {
-    (
-        Level::Warn,
-        format!("what a function's calls need of its image is not kept: {message}"),
-    )
+/// A file without a name in the file system of a directory, for reading and writing.
+fn unnamed(directory: &Path) -> io::Result<File> {
+    let flags = OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC;
+    let file = rustix::fs::open(directory, flags, Mode::RUSR | Mode::WUSR)?;
+    Ok(File::from(file))
 }

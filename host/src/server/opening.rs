@@ -12,7 +12,7 @@
 
 use super::Server;
 use super::calls::Stage;
-use super::disk::{self, CheckError, Checked, Done, Job};
+use super::disk::{CheckError, Checked, Done, Job};
 use super::endings::End;
 use super::instances::StartError;
 use super::services::{Code, Loaded, Service};
@@ -92,10 +92,7 @@ impl Server {
                     }
                     self.wake_waiting(service, None);
                 }
-                Done::NoteLost(message) => {
-                    let (level, message) = disk::note_lost(&message);
-                    self.log.server(level, &message);
-                }
+                Done::NotKept(message) => self.log.server(Level::Warn, &message),
             }
         }
     }
@@ -182,9 +179,14 @@ impl Server {
         };
         if loaded.image.record(instance)
             && let Ok(note) = loaded.image.working_set_note()
+            && let Ok(working_set) = loaded.image.working_set()
         {
             let path = self.store.files(&service.version).working_set_path();
-            self.disk.submit(Job::Note { path, note });
+            self.disk.submit(Job::Note {
+                path,
+                note,
+                working_set,
+            });
         }
     }
 

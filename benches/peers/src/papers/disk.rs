@@ -151,11 +151,12 @@ struct Samples {
 }
 
 impl Samples {
-    fn take(&mut self, call: impl FnOnce() -> Result<()>) -> Result<()> {
+    fn take<T>(&mut self, call: impl FnOnce() -> Result<T>) -> Result<()> {
         let before = Account::now()?;
         let begin = Instant::now();
-        call()?;
+        let result = call()?;
         self.times.push(begin.elapsed());
+        drop(result);
         let after = Account::now()?;
         self.minor.push((after.minor - before.minor) as f64);
         self.major.push((after.major - before.major) as f64);
@@ -234,6 +235,8 @@ impl Function {
                 "this kernel cannot record working sets (Linux 6.7 can)"
             );
         }
+        let set = function.prefetching.working_set()?;
+        set.gather(|| tempfile::tempfile_in(folder))?;
         Ok(function)
     }
 
@@ -242,6 +245,7 @@ impl Function {
         forget(&self.file)
     }
 
+    /// Until the call has ended; what the instance holds is given up after that.
     fn start(&self, image: &Image) -> Result<Instance> {
         let mut instance = image.restore(Limits::default(), Box::new(()))?;
         call(&mut instance, self.handle)?;
@@ -261,6 +265,8 @@ struct Medians {
 fn measure(setting: &Setting, engine: &Engine, set: WorkingSet, folder: &Path) -> Result<Medians> {
     let function = Function::new(engine, set, folder)?;
     let working_set = set.bytes();
+    let plain = tempfile::tempfile_in(folder)?;
+    plain.write_all_at(&vec![7; working_set as usize], 0)?;
     let mut found = Medians {
         lazy: Samples::default(),
         prefetched: Samples::default(),
@@ -271,23 +277,21 @@ fn measure(setting: &Setting, engine: &Engine, set: WorkingSet, folder: &Path) -
     let mut buffer = vec![0; READ_BYTES];
     for _ in 0..setting.count(7, 2) {
         function.forget()?;
-        found
-            .lazy
-            .take(|| function.start(&function.lazy).map(drop))?;
+        found.lazy.take(|| function.start(&function.lazy))?;
 
         function.forget()?;
         found.prefetched.take(|| {
             let prefetch = function.prefetching.prefetch()?;
             prefetch.context("the image was still in memory")?.run()?;
-            function.start(&function.prefetching).map(drop)
+            function.start(&function.prefetching)
         })?;
 
-        function.forget()?;
+        forget(&plain)?;
         found.reading.take(|| {
             let mut at = 0;
             while at < working_set {
                 let wanted = (working_set - at).min(READ_BYTES as u64) as usize;
-                function.file.read_exact_at(&mut buffer[..wanted], at)?;
+                plain.read_exact_at(&mut buffer[..wanted], at)?;
                 at += wanted as u64;
             }
             Ok(())
@@ -459,7 +463,7 @@ pub fn run(setting: &Setting) -> Result<Findings> {
     }
     latencies.note("how far lazy faults read depends on the disk's read_ahead_kb: with a large one they read most of the image");
     latencies.note("the image has eight times the bytes of the working set; the page cache is rid of it before each sample");
-    latencies.note("reading it: as many bytes of the image, from its start, in requests of 1 MiB");
+    latencies.note("reading it: a file of as many bytes, in requests of 1 MiB");
     latencies.note("served: from request to response, the first call after the server was started, opening its code and image included");
     faults.note("REAP reports 97 % of the guest's page faults gone. Minor faults are for pages in memory; only major ones wait for the disk");
     Ok(Findings {

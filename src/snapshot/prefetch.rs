@@ -1,0 +1,184 @@
+//! The reading of what calls need of an image from the disk, ahead of them.
+//!
+//! What a call touches lies here and there in its memory, and so in the file. A disk reads requests for pieces that lie apart half as fast
+//! as one sequence of as many bytes, so the file system is asked to lay them one after another ([`Prefetch::gather`]): in the file
+//! they stay where they are, for an instance is a mapping of it.
+
+use crate::layout::PAGE_BYTES;
+use crate::sandbox::Contents;
+use crate::sandbox::extents::{self, Extent};
+use crate::sandbox::os::{self, Reservation};
+use std::fs::File;
+use std::io;
+use std::ops::Range;
+use std::os::unix::fs::FileExt;
+
+/// A prefetch waits for the disk by looking at one page in so many bytes: the kernel makes requests of no less where it can, and copying
+/// all would take as long again as the faults that are saved.
+const WAIT_STEP_BYTES: u64 = 64 << 10;
+
+/// Pieces on the disk that are not worth gathering: what the requests for them take besides reading is a few hundred microseconds.
+const PIECES_MAX: usize = 32;
+
+/// Parts of image files to be read from disk, by whichever thread has the time.
+#[derive(Debug)]
+pub struct Prefetch {
+    /// Each file once: a descriptor for each of thousands of ranges would be more than a process may have, and where there are threads the
+    /// kernel takes milliseconds to make room for them.
+    files: Vec<(File, Vec<Range<u64>>)>,
+}
+
+impl Prefetch {
+    /// Of these ranges of the contents. For an image over a base, what lies beneath its own pages is read along.
+    pub(super) fn new(contents: &Contents, ranges: &[Range<u64>]) -> io::Result<Prefetch> {
+        let files = [Some(contents.file()), contents.base()].into_iter();
+        let files = files.flatten().map(|of| {
+            let ranges = contents.file_ranges(ranges);
+            let ranges = ranges.filter(|(file, _)| std::ptr::eq(*file, of));
+            Ok((of.try_clone()?, ranges.map(|(_, range)| range).collect()))
+        });
+        Ok(Prefetch {
+            files: files.collect::<io::Result<_>>()?,
+        })
+    }
+
+    fn ranges(&self) -> impl Iterator<Item = (&File, &Range<u64>)> {
+        let each = self.files.iter();
+        each.flat_map(|(file, ranges)| ranges.iter().map(move |range| (file, range)))
+    }
+
+    /// Has the disk read all of it, and returns when it is in the page cache. How many bytes it was.
+    pub fn run(&self) -> io::Result<u64> {
+        for (file, range) in self.ranges() {
+            os::will_need(file, range);
+        }
+        for (file, range) in self.ranges() {
+            let steps = range.clone().step_by(WAIT_STEP_BYTES as usize);
+            let last = range.end.saturating_sub(1);
+            for at in steps.skip(1).chain(std::iter::once(last)) {
+                file.read_at(&mut [0], at)?;
+            }
+        }
+        for (file, ranges) in &self.files {
+            let Some(end) = ranges.iter().map(|range| range.end).max() else {
+                continue;
+            };
+            let mapping = Reservation::of_file(file, end as usize)?;
+            let is_there =
+                |range: &&Range<u64>| mapping.is_in_core(range.start as usize..range.end as usize);
+            // Parts of a range that lie apart on the disk come in any order.
+            for range in ranges.iter().filter(|range| !is_there(range)) {
+                for at in range.clone().step_by(PAGE_BYTES) {
+                    file.read_at(&mut [0], at)?;
+                }
+            }
+        }
+        let bytes = self.ranges().map(|(_, range)| range.end - range.start);
+        Ok(bytes.sum())
+    }
+
+    /// Has the file system lay all of it in one piece on the disk, where it can (ext4) and where it lies in many.
+    ///
+    /// `spare` makes an empty file without a name in the file system of the images, which gives its place to them. The images keep their
+    /// bytes and their modification times, and may be in use. What fails halfway leaves them as good as before. Whether anything was moved.
+    pub fn gather(&self, spare: impl Fn() -> io::Result<File>) -> io::Result<bool> {
+        let mut gathered = false;
+        for (file, ranges) in &self.files {
+            gathered |= match gather(file, ranges, &spare) {
+                Err(error) if is_unsupported(&error) => false,
+                result => result?,
+            };
+        }
+        Ok(gathered)
+    }
+}
+
+/// What file systems answer that do not know the request, or not between two of them.
+const UNSUPPORTED: [i32; 5] = [
+    libc::ENOTTY,
+    libc::EOPNOTSUPP,
+    libc::ENOSYS,
+    libc::EINVAL,
+    libc::EXDEV,
+];
+
+/// As [`Prefetch::gather`], of one file.
+fn gather(
+    file: &File,
+    ranges: &[Range<u64>],
+    spare: impl Fn() -> io::Result<File>,
+) -> io::Result<bool> {
+    let scattered = pieces(&extents::extents(file)?, ranges);
+    if scattered <= PIECES_MAX {
+        return Ok(false);
+    }
+    let donor = spare()?;
+    let bytes = ranges.iter().map(|range| range.end - range.start).sum();
+    os::allocate(&donor, bytes)?;
+    // On a disk without large free areas nothing is won.
+    if pieces(&extents::extents(&donor)?, &[0..bytes]) > scattered / 2 {
+        return Ok(false);
+    }
+    let file = os::reopen_for_writing(file)?;
+    let mut offset = 0;
+    for range in ranges {
+        extents::exchange(&file, range.clone(), &donor, offset)?;
+        offset += range.end - range.start;
+    }
+    Ok(true)
+}
+
+/// Whether it is the file system that cannot.
+fn is_unsupported(error: &io::Error) -> bool {
+    let error = error.raw_os_error();
+    error.is_some_and(|error| UNSUPPORTED.contains(&error))
+}
+
+/// In how many pieces these ranges of a file lie on the disk, in their order.
+fn pieces(extents: &[Extent], ranges: &[Range<u64>]) -> usize {
+    let mut pieces = 0;
+    let mut end_on_disk = None;
+    let mut extents = extents.iter().peekable();
+    for range in ranges {
+        while let Some(extent) = extents.peek() {
+            let from = extent.bytes.start.max(range.start);
+            let to = extent.bytes.end.min(range.end);
+            if from < to {
+                let on_disk = extent.on_disk + (from - extent.bytes.start);
+                pieces += usize::from(end_on_disk != Some(on_disk));
+                end_on_disk = Some(on_disk + (to - from));
+            }
+            if extent.bytes.end > range.end {
+                break;
+            }
+            extents.next();
+        }
+    }
+    pieces
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pieces_are_counted_as_the_disk_has_them() {
+        let extent = |bytes, on_disk| Extent { bytes, on_disk };
+        let whole = [extent(0..100, 1000)];
+        assert_eq!(pieces(&whole, &[0..100]), 1);
+        assert_eq!(pieces(&whole, &[0..10, 20..30, 30..40]), 2);
+        assert_eq!(pieces(&[], &[0..10]), 0);
+        // Apart in the file, and one after another on the disk.
+        let gathered = [
+            extent(0..10, 500),
+            extent(10..20, 1010),
+            extent(20..30, 510),
+            extent(30..50, 1030),
+        ];
+        assert_eq!(pieces(&gathered, &[0..10, 20..30]), 1);
+        assert_eq!(pieces(&gathered, &[0..15, 20..30]), 3);
+        assert_eq!(pieces(&gathered, &[5..8, 35..60]), 2);
+        // A hole between.
+        assert_eq!(pieces(&[extent(0..10, 0), extent(20..30, 10)], &[0..30]), 1);
+    }
+}
