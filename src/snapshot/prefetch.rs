@@ -12,6 +12,7 @@ use std::fs::File;
 use std::io;
 use std::ops::Range;
 use std::os::unix::fs::FileExt;
+use std::slice;
 
 /// A prefetch waits for the disk by looking at one page in so many bytes: the kernel makes requests of no less where it can, and copying
 /// all would take as long again as the faults that are saved.
@@ -116,7 +117,7 @@ fn gather(
     let bytes = ranges.iter().map(|range| range.end - range.start).sum();
     os::allocate(&donor, bytes)?;
     // On a disk without large free areas nothing is won.
-    if pieces(&extents::extents(&donor)?, &[0..bytes]) > scattered / 2 {
+    if pieces(&extents::extents(&donor)?, slice::from_ref(&(0..bytes))) > scattered / 2 {
         return Ok(false);
     }
     let file = os::reopen_for_writing(file)?;
@@ -165,9 +166,9 @@ mod tests {
     fn pieces_are_counted_as_the_disk_has_them() {
         let extent = |bytes, on_disk| Extent { bytes, on_disk };
         let whole = [extent(0..100, 1000)];
-        assert_eq!(pieces(&whole, &[0..100]), 1);
+        assert_eq!(pieces(&whole, slice::from_ref(&(0..100))), 1);
         assert_eq!(pieces(&whole, &[0..10, 20..30, 30..40]), 2);
-        assert_eq!(pieces(&[], &[0..10]), 0);
+        assert_eq!(pieces(&[], slice::from_ref(&(0..10))), 0);
         // Apart in the file, and one after another on the disk.
         let gathered = [
             extent(0..10, 500),
@@ -179,6 +180,7 @@ mod tests {
         assert_eq!(pieces(&gathered, &[0..15, 20..30]), 3);
         assert_eq!(pieces(&gathered, &[5..8, 35..60]), 2);
         // A hole between.
-        assert_eq!(pieces(&[extent(0..10, 0), extent(20..30, 10)], &[0..30]), 1);
+        let holed = [extent(0..10, 0), extent(20..30, 10)];
+        assert_eq!(pieces(&holed, slice::from_ref(&(0..30))), 1);
     }
 }
