@@ -10,9 +10,9 @@
 //! An invocation starts when its whole body is here or as much of it as the guest's window takes. So a slow client
 //! holds a connection and at most one window of memory, never an instance.
 
+use super::Server;
 use super::clients::{Side, Work};
 use super::verdict::Refused;
-use super::{Due, Server};
 use crate::arena::Key;
 use crate::http::{Framing, Head, Refusal, Target};
 use crate::interface::{Context, Input, Request, RequestId, Wait};
@@ -338,7 +338,7 @@ impl Server {
         };
         if !invocation.timed {
             invocation.timed = true;
-            self.timers.set(invocation.deadline_ns, Due::Deadline(call));
+            self.deadlines.set(invocation.deadline_ns, call);
         }
     }
 

@@ -35,6 +35,7 @@ mod verdict;
 #[cfg(test)]
 mod tests;
 
+use crate::alarm::Alarm;
 use crate::arena::{Arena, Key};
 use crate::deploy::Deployments;
 use crate::gateway::{Listener, Shared, Timeouts};
@@ -85,8 +86,9 @@ const ADMIN: Token = Token(1);
 const SIGNALS: Token = Token(2);
 const WORKERS: Token = Token(3);
 const DISK: Token = Token(4);
+const ALARM: Token = Token(5);
 /// The token of the client at place 0.
-const CLIENTS: usize = 5;
+const CLIENTS: usize = 6;
 
 /// Why the server does not serve.
 #[derive(Debug)]
@@ -145,15 +147,6 @@ pub fn run(store: Store, options: ServeOptions) -> Result<(), ServeError> {
     server.serve()
 }
 
-/// Something that is due at a time.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Due {
-    /// An invocation's wall-clock limit.
-    Deadline(Key),
-    /// What an invocation waits for, or a part of that.
-    Wake(Key),
-}
-
 /// Everything.
 pub struct Server {
     poll: Poll,
@@ -177,7 +170,11 @@ pub struct Server {
     services: Services,
     invocations: Arena<Invocation>,
     run_queue: RunQueue<Key>,
-    timers: Timers<Due>,
+    /// Invocations' wall-clock limits.
+    deadlines: Timers<Key>,
+    /// When what invocations wait for, or a part of it, is over.
+    wakes: Timers<Key>,
+    alarm: Alarm,
     policy: PolicyOptions,
     pool: Pool<Instance>,
     /// Instances to be reset.
@@ -225,6 +222,7 @@ impl Server {
         let disk = Waker::new(registry, DISK)
             .and_then(DiskThreads::start)
             .map_err(system("start threads for the disk"))?;
+        let alarm = Alarm::new(registry, ALARM).map_err(system("make a timer"))?;
         let listen = |address, token, what| {
             let bind = || -> io::Result<(Listener, SocketAddr)> {
                 let mut listener = Listener::bind(address)?;
@@ -278,7 +276,9 @@ impl Server {
             services: Services::new(open_limits),
             invocations: Arena::default(),
             run_queue: RunQueue::default(),
-            timers: Timers::default(),
+            deadlines: Timers::default(),
+            wakes: Timers::default(),
+            alarm,
             policy: options.policy,
             pool: Pool::new(pool_limits, Chosen::new(&options.policy)),
             used: Vec::new(),
@@ -319,7 +319,18 @@ impl Server {
 
     /// One turn of the loop.
     fn turn(&mut self, events: &mut Events) -> Result<(), ServeError> {
-        match self.poll.poll(events, self.patience()) {
+        let patience = self.patience();
+        if patience != Some(Duration::ZERO)
+            && let Some(wake_ns) = self.wakes.next_ns()
+        {
+            self.read_clock();
+            let left = Duration::from_nanos(wake_ns.saturating_sub(self.now_ns));
+            self.alarm.set(left).map_err(|cause| ServeError::System {
+                what: "set a timer",
+                cause,
+            })?;
+        }
+        match self.poll.poll(events, patience) {
             Ok(()) => {}
             // The time slices' signal, or one that asks for the end: its pipe is readable then.
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
@@ -340,11 +351,11 @@ impl Server {
                 self.drive(client);
             }
         }
-        while let Some(due) = self.timers.take_due(self.now_ns) {
-            match due {
-                Due::Deadline(call) => self.on_deadline(call),
-                Due::Wake(call) => self.wake(call),
-            }
+        while let Some(call) = self.deadlines.take_due(self.now_ns) {
+            self.on_deadline(call);
+        }
+        while let Some(call) = self.wakes.take_due(self.now_ns) {
+            self.wake(call);
         }
         self.run_batch();
         self.reset_used();
@@ -375,18 +386,18 @@ impl Server {
             ADMIN => self.accept(Side::Admin),
             SIGNALS => self.on_signals(),
             DISK => self.take_from_disk(),
-            // They are looked after at the end of the turn.
-            WORKERS => {}
+            // They are looked after later in the turn.
+            WORKERS | ALARM => {}
             Token(token) => self.on_client_event(token - CLIENTS, event),
         }
     }
 
-    /// How long polling may take: until something is due.
+    /// How long polling may take: until something is due, but for the wakes, which have the alarm.
     fn patience(&self) -> Option<Duration> {
         if !self.run_queue.is_empty() || !self.ready.is_empty() || self.housework {
             return Some(Duration::ZERO);
         }
-        let mut until_ns = self.timers.next_ns();
+        let mut until_ns = self.deadlines.next_ns();
         let mut at_most = |ns: u64| until_ns = Some(until_ns.map_or(ns, |other| other.min(ns)));
         let accepting = [&self.public, &self.admin]
             .into_iter()

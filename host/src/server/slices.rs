@@ -1,9 +1,9 @@
 //! Running invocations, one time slice at a time.
 
+use super::Server;
 use super::calls::{Holder, Stage};
 use super::endings::End;
 use super::instances::StartError;
-use super::{Due, Server};
 use crate::arena::Key;
 use crate::interface::Wait;
 use crate::log::Level;
@@ -201,7 +201,7 @@ impl Server {
         invocation.stage = Stage::Blocked;
         if let Some(time) = until {
             let due_ns = self.nanoseconds(time);
-            self.timers.set(due_ns, Due::Wake(call));
+            self.wakes.set(due_ns, call);
         }
         false
     }

@@ -253,10 +253,11 @@ impl Replay {
             let function = id.index();
             let cost = self.functions[function as usize];
             let profile = &self.profiles[cost.profile as usize];
-            let restore_ns = (profile.restore_us.p50 * NS_PER_US) as u64;
+            // A server makes it when it has seen to the call that showed the need.
+            let ready_us = profile.warm_us + profile.restore_us.p50;
             self.prewarmed += 1;
             self.due.push(Reverse((
-                self.now_ns.saturating_add(restore_ns),
+                self.now_ns.saturating_add((ready_us * NS_PER_US) as u64),
                 Due::Ready,
                 function,
             )));

@@ -4,8 +4,9 @@
 //! not from when it could be sent: a server (or this client) that falls behind shows in the figures of all that had to wait
 //! for it ("coordinated omission", G. Tene, "How NOT to Measure Latency", 2013).
 //!
-//! One thread. Between two moments that are closer than the resolution of `epoll_wait`, it does not sleep.
+//! One thread, which sleeps between the moments: one that did not would take a processor from the server.
 
+use crate::alarm::Alarm;
 use crate::simulate::latency::Latency;
 use mio::net::TcpStream;
 use mio::{Events, Interest, Poll, Token};
@@ -14,8 +15,8 @@ use std::io::{self, Read, Write};
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-/// The resolution of waiting.
-const RESOLUTION_NS: u64 = 1_000_000;
+/// No connection has this number.
+const ALARM: Token = Token(usize::MAX);
 /// The largest head of a response.
 const HEAD_BYTES_MAX: usize = 16 << 10;
 const HEADERS_MAX: usize = 32;
@@ -86,6 +87,7 @@ enum Step {
 pub struct Client {
     address: SocketAddr,
     poll: Poll,
+    alarm: Alarm,
     connections: Vec<Option<Connection>>,
     /// Connections without a call, the one used last at the end.
     idle: Vec<usize>,
@@ -95,9 +97,12 @@ pub struct Client {
 
 impl Client {
     pub fn new(address: SocketAddr) -> Result<Client, ClientError> {
+        let poll = Poll::new().map_err(ClientError::System)?;
+        let alarm = Alarm::new(poll.registry(), ALARM).map_err(ClientError::System)?;
         Ok(Client {
             address,
-            poll: Poll::new().map_err(ClientError::System)?,
+            poll,
+            alarm,
             connections: Vec::new(),
             idle: Vec::new(),
             free: Vec::new(),
@@ -127,13 +132,13 @@ impl Client {
             }
             let wait = match calls.get(next) {
                 Some(call) => {
-                    let left_ns = call.at_ns.saturating_sub(now_ns());
-                    // The kernel's waiting is rounded up.
-                    Duration::from_millis((left_ns / RESOLUTION_NS).saturating_sub(1))
+                    let left = Duration::from_nanos(call.at_ns.saturating_sub(now_ns()));
+                    self.alarm.set(left).map_err(ClientError::System)?;
+                    None
                 }
-                None => PATIENCE,
+                None => Some(PATIENCE),
             };
-            match self.poll.poll(&mut events, Some(wait)) {
+            match self.poll.poll(&mut events, wait) {
                 Ok(()) => {}
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
                 Err(error) => return Err(ClientError::System(error)),
