@@ -69,6 +69,15 @@ const _: () = assert!(size_of::<MapExtent>() == 56);
 const _: () = assert!(size_of::<Map>() == 32 + EXTENTS_PER_CALL * 56);
 const _: () = assert!(size_of::<MoveExtent>() == 40);
 
+/// What file systems answer that do not know a request, or not between two of them.
+const UNSUPPORTED: [i32; 5] = [
+    libc::ENOTTY,
+    libc::EOPNOTSUPP,
+    libc::ENOSYS,
+    libc::EINVAL,
+    libc::EXDEV,
+];
+
 /// How often a move is tried again that met blocks still being written.
 const BUSY_MAX: u32 = 8;
 
@@ -145,4 +154,10 @@ pub fn exchange(file: &File, bytes: Range<u64>, donor: &File, donor_offset: u64)
         }
     }
     Ok(())
+}
+
+/// Whether a failure says that the file system cannot do it at all.
+pub fn is_unsupported(error: &io::Error) -> bool {
+    let error = error.raw_os_error();
+    error.is_some_and(|error| UNSUPPORTED.contains(&error))
 }

@@ -86,22 +86,13 @@ impl Prefetch {
         let mut gathered = false;
         for (file, ranges) in &self.files {
             gathered |= match gather(file, ranges, &spare) {
-                Err(error) if is_unsupported(&error) => false,
+                Err(error) if extents::is_unsupported(&error) => false,
                 result => result?,
             };
         }
         Ok(gathered)
     }
 }
-
-/// What file systems answer that do not know the request, or not between two of them.
-const UNSUPPORTED: [i32; 5] = [
-    libc::ENOTTY,
-    libc::EOPNOTSUPP,
-    libc::ENOSYS,
-    libc::EINVAL,
-    libc::EXDEV,
-];
 
 /// As [`Prefetch::gather`], of one file.
 fn gather(
@@ -127,12 +118,6 @@ fn gather(
         offset += range.end - range.start;
     }
     Ok(true)
-}
-
-/// Whether it is the file system that cannot.
-fn is_unsupported(error: &io::Error) -> bool {
-    let error = error.raw_os_error();
-    error.is_some_and(|error| UNSUPPORTED.contains(&error))
 }
 
 /// In how many pieces these ranges of a file lie on the disk, in their order.
