@@ -192,6 +192,57 @@ fn trimmed_without_a_reset_after_growing() {
 }
 
 #[test]
+fn a_slot_that_is_left_trimmed_shows_the_image_to_the_next() {
+    let engine = engine();
+    let other = MEMORY.replace("frozen", "frosty");
+    let images = [MEMORY, &other].map(|wat| freeze(&mut instance(&engine, wat)));
+    let sums = [&images[0], &images[1]].map(|image| call(&mut restore(image), "sum", &[]).unwrap());
+    assert_ne!(sums[0], sums[1]);
+    // What happens to an instance that was trimmed, before it is dropped.
+    let hazards: [fn(&mut Instance); 7] = [
+        |_| (),
+        |instance| instance.memory()[5] = 0xaa,
+        |instance| drop(call(instance, "poke", &[70_001, 0xbb]).unwrap()),
+        |instance| {
+            call(instance, "grow", &[5]).unwrap();
+            call(instance, "poke", &[6 * PAGE, 0xcc]).unwrap();
+        },
+        |instance| {
+            call(instance, "poke", &[9, 9]).unwrap();
+            instance.reset(Box::new(())).unwrap();
+            call(instance, "poke", &[9, 9]).unwrap();
+        },
+        |instance| {
+            begin(instance, "spin");
+            assert_eq!(instance.resume(), Progress::Preempted);
+        },
+        |instance| {
+            call(instance, "spray", &[30, 4096, 1]).unwrap();
+            instance.trim().unwrap();
+        },
+    ];
+    for (which, hazard) in hazards.iter().enumerate() {
+        for next in [0, 1, 0] {
+            let mut instance = restore(&images[0]);
+            call(&mut instance, "spray", &[20, 4096, 0]).unwrap();
+            call(&mut instance, "grow", &[3]).unwrap();
+            instance.trim().unwrap();
+            hazard(&mut instance);
+            drop(instance);
+            let mut instance = restore(&images[next]);
+            let observed = ["sum", "global", "size"].map(|name| call(&mut instance, name, &[]));
+            let [sum, global, size] = observed.map(Result::unwrap);
+            assert_eq!(sum, sums[next], "{which}");
+            assert_eq!((global[0], size[0]), (7, 2), "{which}");
+            let beyond = call(&mut instance, "peek", &[2 * PAGE]);
+            assert_eq!(trap_of(beyond), OUT_OF_BOUNDS, "{which}");
+            call(&mut instance, "grow", &[8]).unwrap();
+            assert_eq!(call(&mut instance, "peek", &[6 * PAGE]).unwrap(), [0]);
+        }
+    }
+}
+
+#[test]
 fn written_pages_in_more_runs_than_a_scan_answers() {
     // Runs in the image file, across its end and in the memory beyond it; around the number of one answer and of several.
     let wat = MEMORY.replace("(memory 2 100)", "(memory 100 200)");
@@ -902,7 +953,12 @@ fn any_sequence_of_calls_ends_in_the_image() {
             6 => begin(instance, "spin"),
             7 => instance.memory()[random.below(bytes) as usize] = 0xaa,
             8 => instance.trim().unwrap(),
-            9 => drop(instances.remove(at)),
+            9 => {
+                let (_, mut instance) = instances.remove(at);
+                if random.below(2) == 0 {
+                    instance.trim().unwrap();
+                }
+            }
             _ => {
                 instance.reset(Box::new(())).unwrap();
                 if random.below(4) == 0 {

@@ -463,6 +463,7 @@ impl Instance {
     /// Writes the header words that hold for the instance's whole life.
     pub(crate) fn write_header(&mut self, memory_bytes: u64) {
         self.dropped_header = None;
+        self.inner_mut().slot.note_shown(None);
         let pointer = self.inner.as_ptr() as u64;
         let inner = self.inner_mut();
         inner.write_header(header::INSTANCE, pointer);

@@ -123,7 +123,12 @@ impl Instance {
                 wanted_elements: table.limits.minimum,
             }));
         }
-        let mut slot = module.shared.engine.shared.slots.take(&info.layout, 0)?;
+        let mut slot = module
+            .shared
+            .engine
+            .shared
+            .slots
+            .take(&info.layout, 0, None)?;
         slot.clear_from(0).map_err(InstantiateError::System)?;
         for part in accessible_parts(info, &memories) {
             slot.extend_to(part.end);

@@ -46,7 +46,7 @@ pub use instantiate::InstantiateError;
 pub(crate) use instantiate::accessible_parts;
 pub use module::{Callable, CheckedArtifact, LinkError, Linked, LoadError, Module, Unresolved};
 pub(crate) use origin::{Origin, Part, Settled};
-pub(crate) use slots::SlotError;
+pub(crate) use slots::{OriginId, SlotError};
 pub use store::{Export, InstanceId, Store, StoreError, StoreImports};
 pub use trap::{Exception, Frame, Limit, Reason, Trap, TrapKind};
 pub use typed::{Parameters, Results, TypedError, TypedFunction};

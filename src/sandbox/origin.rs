@@ -2,10 +2,12 @@
 
 use super::contents::Contents;
 use super::os;
+use super::slots::OriginId;
 
 /// What an instance is restored from and reset to; made by the snapshot side.
 #[derive(Debug)]
 pub(crate) struct Origin {
+    pub id: OriginId,
     pub contents: Contents,
     /// The contents, mapped for reading: what a reset copies from.
     pub mapping: os::Reservation,

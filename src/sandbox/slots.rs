@@ -13,6 +13,7 @@ use crate::layout::{InstanceLayout, SLOT_BYTES, WIDE_SLOT_BYTES};
 use std::cell::RefCell;
 use std::io;
 use std::rc::Rc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Places reserved at a time.
 const BLOCK_SLOTS: usize = 512;
@@ -47,7 +48,15 @@ struct Pool {
 }
 
 impl Pool {
-    fn take(&mut self, bytes: usize) -> io::Result<FreeSlot> {
+    fn take(&mut self, bytes: usize, wanted: Option<OriginId>) -> io::Result<FreeSlot> {
+        let looked_at = self.free.len().saturating_sub(LOOKED_AT_MAX);
+        let found = wanted.and_then(|_| {
+            let mut recent = self.free[looked_at..].iter();
+            recent.rposition(|free| free.shows == wanted)
+        });
+        if let Some(found) = found {
+            return Ok(self.free.remove(looked_at + found));
+        }
         if let Some(free) = self.free.pop() {
             return Ok(free);
         }
@@ -59,7 +68,11 @@ impl Pool {
         let block = self.blocks.last().expect("a block was just made sure of");
         let start = block.base() as usize + block_bytes - self.untouched * bytes;
         self.untouched -= 1;
-        Ok(FreeSlot { start, extent: 0 })
+        Ok(FreeSlot {
+            start,
+            extent: 0,
+            shows: None,
+        })
     }
 }
 
@@ -68,12 +81,27 @@ struct FreeSlot {
     start: usize,
     /// Bytes from the slot's start that hold mappings of its last instance; 0 when they were cleared.
     extent: usize,
+    /// See [`Slot::note_shown`].
+    shows: Option<OriginId>,
+}
+
+/// Names what instances are restored from, in this process and for ever.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct OriginId(u64);
+
+impl OriginId {
+    pub fn new() -> OriginId {
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+        OriginId(NEXT.fetch_add(1, Ordering::Relaxed))
+    }
 }
 
 /// Free slots whose mappings are left for the next instance to replace: clearing and mapping are one step then. Few and small, since
 /// what they hold in memory is held for nobody.
 const UNCLEARED_MAX: usize = 8;
 const UNCLEARED_EXTENT_MAX: usize = 4 << 20;
+/// How many of the slots that were freed last are looked at for one that shows what is wanted.
+const LOOKED_AT_MAX: usize = 2 * UNCLEARED_MAX;
 
 /// The most mappings an instance makes, for each length of a slot and for each memory after the first: its image, the memory beyond
 /// that, and what separates it from the next.
@@ -97,6 +125,7 @@ pub struct Slot {
     places: usize,
     /// Bytes from the slot's start that may hold mappings other than the reservation.
     extent: usize,
+    shows: Option<OriginId>,
 }
 
 /// The length of a slot, in those of the plainest.
@@ -115,11 +144,13 @@ impl Slots {
     }
 
     /// Takes a free slot, for an instance that makes so many mappings beyond what its layout stands for. It may still hold its last
-    /// instance's mappings, as far as its extent says: whoever takes it maps over them or clears them, see [`Slot::clear_from`].
+    /// instance's mappings, as far as its extent says: whoever takes it maps over them or clears them, see [`Slot::clear_from`], or finds
+    /// them to be what is wanted, see [`Slot::take_shown`].
     pub fn take(
         self: &Rc<Slots>,
         layout: &InstanceLayout,
         further_mappings: usize,
+        wanted: Option<OriginId>,
     ) -> Result<Slot, SlotError> {
         let mut state = self.state.borrow_mut();
         let wide = layout.is_wide();
@@ -129,8 +160,8 @@ impl Slots {
             return Err(SlotError::AllTaken);
         }
         let free = match wide {
-            true => state.wide.take(WIDE_SLOT_BYTES as usize),
-            false => state.narrow.take(SLOT_BYTES as usize),
+            true => state.wide.take(WIDE_SLOT_BYTES as usize, wanted),
+            false => state.narrow.take(SLOT_BYTES as usize, wanted),
         }
         .map_err(SlotError::System)?;
         state.uncleared -= usize::from(free.extent > 0);
@@ -142,6 +173,7 @@ impl Slots {
             wide,
             places,
             extent: free.extent,
+            shows: free.shows,
         })
     }
 
@@ -160,6 +192,17 @@ impl Slot {
     /// Its length.
     pub fn bytes(&self) -> usize {
         SLOT_BYTES as usize * lengths(self.wide)
+    }
+
+    /// Notes what the slot shows, if it is just that: mapped as a restore maps it, without a private page, and inaccessible elsewhere.
+    /// Whoever writes to it, or changes a mapping, notes that it is `None`.
+    pub fn note_shown(&mut self, shows: Option<OriginId>) {
+        self.shows = shows;
+    }
+
+    /// What was noted last. It does not hold any more.
+    pub fn take_shown(&mut self) -> Option<OriginId> {
+        self.shows.take()
     }
 
     /// Notes that mappings reach so far from the slot's start.
@@ -181,6 +224,7 @@ impl Slot {
                 os::map_anonymous(from, self.extent - bytes, Access::None)?;
             }
             self.extent = bytes;
+            self.shows = None;
         }
         Ok(())
     }
@@ -205,6 +249,7 @@ impl Drop for Slot {
         pool.free.push(FreeSlot {
             start: self.start as usize,
             extent: self.extent,
+            shows: self.shows,
         });
     }
 }
@@ -233,7 +278,7 @@ mod tests {
         let slots = Rc::new(Slots::new(100, 100));
         let within = |memories: usize, heap: bool, further_mappings: usize| {
             let layout = layout(memories, heap);
-            let taken = std::iter::from_fn(|| slots.take(&layout, further_mappings).ok());
+            let taken = std::iter::from_fn(|| slots.take(&layout, further_mappings, None).ok());
             taken.collect::<Vec<_>>().len()
         };
         assert_eq!((within(0, false, 0), within(1, false, 0)), (100, 100));

@@ -31,7 +31,7 @@ use super::working_set::WorkingSet;
 use crate::compile::info::ModuleInfo;
 use crate::layout::{PAGE_BYTES, header};
 use crate::sandbox::os;
-use crate::sandbox::{Contents, IMAGE_MAPPINGS, Linked, Origin, Part, accessible_parts};
+use crate::sandbox::{Contents, IMAGE_MAPPINGS, Linked, Origin, OriginId, Part, accessible_parts};
 use std::cell::RefCell;
 use std::fmt;
 use std::fs::File;
@@ -496,6 +496,7 @@ impl Image {
         let image = Image {
             linked: linked.clone(),
             origin: Rc::new(Origin {
+                id: OriginId::new(),
                 contents,
                 mapping,
                 parts,

@@ -180,6 +180,10 @@ impl Instance {
         for part in &origin.parts {
             drop_pages(start + part.start..start + part.end())?;
         }
+        // Others may write to what a linkable instance exports, without its knowing.
+        let is_linkable = self.linked().module().info().is_linkable();
+        let shown = (!is_linkable).then_some(origin.id);
+        self.inner_mut().slot.note_shown(shown);
         Ok(())
     }
 

@@ -52,7 +52,8 @@ impl Image {
     /// Makes an instance as it was captured, in a free slot.
     ///
     /// Costs one mapping of the file (one for each memory, if there are several; one more for each run of pages that lies over a base) and
-    /// the pages that calls are known to write, whatever the size of the memory.
+    /// the pages that calls are known to write, whatever the size of the memory. The mappings are there already in a slot that an instance of
+    /// this image left lately, if it was trimmed ([`Instance::trim`]) before it was dropped.
     ///
     /// # Panics
     /// When it is that of an instance of a store: see [`Image::restore_linked`].
@@ -82,21 +83,22 @@ impl Image {
         }
         let module = linked.module();
         let further = origin.contents.further_mappings();
-        let mut slot = module
-            .shared
-            .engine
-            .shared
-            .slots
-            .take(&module.info().layout, further)?;
-        // What the last instance of the slot mapped goes with the mapping of the file, and here what reaches beyond: all that
-        // lies between the parts is inaccessible from here on.
-        slot.clear_from(origin.parts[0].file_bytes)
-            .map_err(RestoreError::System)?;
-        slot.extend_to(origin.end());
+        let mut slot = module.shared.engine.shared.slots.take(
+            &module.info().layout,
+            further,
+            Some(origin.id),
+        )?;
         let start = slot.start();
-        for part in &origin.parts {
-            map_part(start.wrapping_add(part.start), part, &origin.contents)
+        if slot.take_shown() != Some(origin.id) {
+            // What the last instance of the slot mapped goes with the mapping of the file, and here what reaches beyond: all that
+            // lies between the parts is inaccessible from here on.
+            slot.clear_from(origin.parts[0].file_bytes)
                 .map_err(RestoreError::System)?;
+            slot.extend_to(origin.end());
+            for part in &origin.parts {
+                map_part(start.wrapping_add(part.start), part, &origin.contents)
+                    .map_err(RestoreError::System)?;
+            }
         }
         // Failing to make pages private ahead costs the guest page faults and nothing else, but for the page that is written here: a file
         // that cannot be read must not be noticed by a fault.

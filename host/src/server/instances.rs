@@ -96,7 +96,9 @@ impl Server {
     ) -> Result<Instance, StartError> {
         // One that was given up leaves a slot whose mappings the image replaces. With many calls a turn, slots would otherwise be
         // unmapped one by one afterwards, and mapped anew.
-        drop(self.given_up.pop());
+        if let Some(instance) = self.given_up.pop() {
+            let_go(instance);
+        }
         for attempt in 0.. {
             let restored = match recorded {
                 true => image.restore_recorded(limits, Box::new(())),
@@ -161,11 +163,9 @@ impl Server {
     pub(super) fn keep_house(&mut self) {
         let mut dropped = 0;
         while dropped < CHORES_MAX
-            && let Some(mut instance) = self.drop_next()
+            && let Some(instance) = self.drop_next()
         {
-            // Its slot may keep the mapping for the next restore, which is not to wait until the pages are gone. What is not trimmed is
-            // dropped all the same.
-            let _ = instance.trim();
+            let_go(instance);
             dropped += 1;
         }
         let mut prepared = 0;
@@ -211,4 +211,10 @@ impl Server {
         }
         true
     }
+}
+
+/// Drops an instance, whose slot is to keep the mapping for the next restore of the image.
+fn let_go(mut instance: Instance) {
+    // What cannot be trimmed is dropped all the same.
+    let _ = instance.trim();
 }
