@@ -30,7 +30,7 @@ impl Instance {
     /// Begins a call; [`Instance::resume`] runs it.
     ///
     /// # Errors
-    /// When there is no memory for a stack.
+    /// When there is no memory for a stack, or the instance was trimmed and its image cannot be read any more.
     ///
     /// # Panics
     /// When a call is in progress, the function is not one the host can call (exported, or the start function), the
@@ -41,7 +41,7 @@ impl Instance {
             self.fiber.is_none(),
             "an instance executes one call at a time"
         );
-        self.wake();
+        self.wake()?;
         let pointer = self.inner;
         let inner = self.inner_mut();
         let entry = inner

@@ -1,8 +1,8 @@
 //! Where the bytes of a file lie on the disk, and how they come to lie elsewhere while the file is in use.
 //!
 //! `FS_IOC_FIEMAP` tells (filesystems/fiemap of the kernel's documentation). `EXT4_IOC_MOVE_EXT`, which e4defrag(8) is made of, has ext4 copy
-//! blocks of a file to those that a *donor* has, and gives the donor the old ones: at no time, and after no power failure, has the
-//! file other bytes, and who reads it or has it mapped does not notice.
+//! blocks of a file to those that a *donor* has, and gives the donor the old ones: at no time has the file other bytes, and who reads
+//! it or has it mapped does not notice.
 
 use std::fs::File;
 use std::io;

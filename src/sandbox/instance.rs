@@ -18,10 +18,14 @@ use super::trap::{Limit, Reason, TrapKind};
 use crate::compile::info::{ConstantInstruction, ExportKind, SegmentMode};
 use crate::layout::{MemoryLayout, PAGE_BYTES, TABLE_ENTRY_BYTES, header};
 use std::any::Any;
+use std::io;
 use std::ptr::{NonNull, null};
 use std::rc::Rc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
+
+/// What a host that asked for what is gone is told.
+const UNREADABLE: &str = "the image of a trimmed instance can be read";
 
 /// What an instance may use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -515,14 +519,20 @@ impl Instance {
     }
 
     /// The linear memory exported as `memory`, otherwise memory 0, as long as it is now; empty for a module without one.
+    ///
+    /// # Panics
+    /// When the instance was trimmed and its image cannot be read any more.
     pub fn memory(&mut self) -> &mut [u8] {
-        self.wake();
+        self.wake().expect(UNREADABLE);
         self.inner_mut().host_memory_mut()
     }
 
     /// The value of an exported global: its word, or the two of a v128.
+    ///
+    /// # Panics
+    /// When the instance was trimmed and its image cannot be read any more.
     pub fn global(&mut self, name: &str) -> Option<Vec<u64>> {
-        self.wake();
+        self.wake().expect(UNREADABLE);
         let inner = self.inner_mut();
         let info = &inner.linked.module().shared.info;
         let ExportKind::Global(index) = info.export(name)? else {
@@ -552,11 +562,14 @@ impl Instance {
         inner.values.clear();
     }
 
-    /// Makes the header page good again if it was given up.
-    pub(crate) fn wake(&mut self) {
-        if let Some(memory_bytes) = self.dropped_header {
+    /// Makes the header page good again if it was given up. Fails when it cannot be read from the image's file.
+    pub(crate) fn wake(&mut self) -> io::Result<()> {
+        if let (Some(memory_bytes), Some(origin)) = (self.dropped_header, &self.origin) {
+            let header = origin.header_page as usize * PAGE_BYTES;
+            os::make_private(self.inner().slot.start().wrapping_add(header))?;
             self.write_header(memory_bytes);
         }
+        Ok(())
     }
 }
 

@@ -57,7 +57,7 @@ impl Image {
         if instance.in_call() {
             return Err(ImageError::InCall);
         }
-        instance.wake();
+        instance.wake()?;
         linked::check_objects(instance.inner_mut())?;
         let inner = instance.inner();
         let module = inner.linked.module();

@@ -189,7 +189,7 @@ impl Instance {
 
     /// Makes the memory that the guest grew inaccessible again, so that none of it is left for a later call to find.
     fn give_back_grown_memory(&mut self, origin: &Origin) -> Result<(), ResetError> {
-        self.wake();
+        self.wake().map_err(ResetError::System)?;
         let inner = self.inner_mut();
         if inner.image_lost {
             // To copy from the file as the guest did could end the process where it ended the guest.
