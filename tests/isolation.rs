@@ -270,6 +270,26 @@ fn written_pages_in_more_runs_than_a_scan_answers() {
 }
 
 #[test]
+fn ticks_held_back_end_no_wait_and_come_afterwards() {
+    let engine = engine();
+    let mut instance = instance(&engine, MEMORY);
+    is_preempted(&mut instance);
+    // The timer ticks now. A sleep that a signal ends says how much of it was left.
+    let time = libc::timespec {
+        tv_sec: 0,
+        tv_nsec: 20_000_000,
+    };
+    // SAFETY: sleeps.
+    let slept = engine.without_ticks(|| unsafe { libc::nanosleep(&time, std::ptr::null_mut()) });
+    assert_eq!(slept, 0);
+    is_preempted(&mut instance);
+    // No guest runs without its ticks, and after a panic they are there again.
+    let call = || engine.without_ticks(|| call(&mut instance, "size", &[]));
+    assert!(catch_unwind(AssertUnwindSafe(call)).is_err());
+    is_preempted(&mut fresh(&linked(&engine, MEMORY, &Imports::new())));
+}
+
+#[test]
 fn stopped_before_it_ran() {
     let engine = engine();
     let mut instance = instance(&engine, MEMORY);

@@ -2,7 +2,7 @@
 
 use super::atomic::Waiters;
 use super::os::{self, PageMap, ThreadTimer};
-use super::signals;
+use super::signals::{self, TicksHeld};
 use super::slots::{SLOT_MAPPINGS, Slots};
 use super::stack::StackPool;
 use std::io;
@@ -161,6 +161,16 @@ impl Engine {
     /// limit: those of 2,700 images without base, each of a module of its own, with `vm.max_map_count` at its default of 65,530.
     pub fn image_mappings_max(&self) -> usize {
         image_mappings_within(os::mappings_max())
+    }
+
+    /// Waits for something that is not a guest, without the ticks of the time slices: they would wake the thread for nothing, and end what it waits
+    /// for with `EINTR`. One that comes meanwhile comes afterwards.
+    ///
+    /// # Panics
+    /// When a guest runs meanwhile, or this is called from a host function.
+    pub fn without_ticks<T>(&self, wait: impl FnOnce() -> T) -> T {
+        let _held = TicksHeld::new();
+        wait()
     }
 
     /// Instances that hold a slot.

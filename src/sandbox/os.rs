@@ -552,6 +552,15 @@ impl Drop for ThreadTimer {
 
 /// Takes signals out of this thread's mask. Safe in a signal handler.
 pub fn unblock_signals(signals: &[libc::c_int]) -> io::Result<()> {
+    mask_signals(libc::SIG_UNBLOCK, signals)
+}
+
+/// Puts signals into this thread's mask: one that comes is delivered when it is unblocked.
+pub fn block_signals(signals: &[libc::c_int]) -> io::Result<()> {
+    mask_signals(libc::SIG_BLOCK, signals)
+}
+
+fn mask_signals(how: libc::c_int, signals: &[libc::c_int]) -> io::Result<()> {
     // SAFETY: a zeroed set is filled in before use; only the mask of the thread that asks changes.
     let error = unsafe {
         let mut set: libc::sigset_t = std::mem::zeroed();
@@ -559,7 +568,7 @@ pub fn unblock_signals(signals: &[libc::c_int]) -> io::Result<()> {
         for signal in signals {
             libc::sigaddset(&raw mut set, *signal);
         }
-        libc::pthread_sigmask(libc::SIG_UNBLOCK, &raw const set, null_mut())
+        libc::pthread_sigmask(how, &raw const set, null_mut())
     };
     if error == 0 {
         Ok(())

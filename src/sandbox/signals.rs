@@ -44,6 +44,8 @@ thread_local! {
     static INTERVAL_NS: Cell<u64> = const { Cell::new(0) };
     static TICKING: Cell<bool> = const { Cell::new(false) };
     static IDLE_TICKS: Cell<u32> = const { Cell::new(0) };
+    /// Whether ticks are held back.
+    static HELD: Cell<bool> = const { Cell::new(false) };
     /// Every timer this thread was given and still has, with its interval: the last is the one in use. Not for the handler.
     static TIMERS: RefCell<Vec<(libc::timer_t, u64)>> = const { RefCell::new(Vec::new()) };
 }
@@ -86,8 +88,34 @@ pub fn unblock() -> io::Result<()> {
     os::unblock_signals(&[segv, bus, ill, fpe, PREEMPT_SIGNAL])
 }
 
+/// While it lives, this thread's ticks are held back.
+///
+/// The kernel sets a timer anew when its signal is delivered, so that a thread that waits for long is spared all but the first.
+pub struct TicksHeld(());
+
+impl TicksHeld {
+    pub fn new() -> TicksHeld {
+        assert!(
+            !running(),
+            "a guest that waits in a host function has its ticks"
+        );
+        // Cannot fail for a signal that exists.
+        let _ = os::block_signals(&[PREEMPT_SIGNAL]);
+        HELD.set(true);
+        TicksHeld(())
+    }
+}
+
+impl Drop for TicksHeld {
+    fn drop(&mut self) {
+        HELD.set(false);
+        let _ = os::unblock_signals(&[PREEMPT_SIGNAL]);
+    }
+}
+
 /// Makes `inner` this thread's running instance and sees to it that the timer ticks.
 pub fn enter(inner: *mut Inner) {
+    assert!(!HELD.get(), "no guest runs while ticks are held back");
     RUNNING.set(inner);
     // After `RUNNING` is set the handler does not stop the timer any more. It may have done so the moment before: whether the
     // timer ticks is to be looked at afterwards, also in the order that the compiler chooses.

@@ -330,9 +330,17 @@ impl Server {
                 cause,
             })?;
         }
-        match self.poll.poll(events, patience) {
+        // A poll that does not wait is not worth two system calls more.
+        let polled = match patience {
+            Some(Duration::ZERO) => self.poll.poll(events, patience),
+            _ => {
+                let (engine, poll) = (&self.engine, &mut self.poll);
+                engine.without_ticks(|| poll.poll(events, patience))
+            }
+        };
+        match polled {
             Ok(()) => {}
-            // The time slices' signal, or one that asks for the end: its pipe is readable then.
+            // A signal that asks for the end: its pipe is readable then.
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(cause) => {
                 return Err(ServeError::System {
