@@ -80,5 +80,6 @@ pub use sandbox::{
     TypedError, TypedFunction, Unresolved,
 };
 pub use snapshot::{
-    CheckedImage, Image, ImageError, ImageReport, Prefetch, ResetError, ResetReport, RestoreError,
+    CheckedImage, Gathering, Image, ImageError, ImageReport, Prefetch, ResetError, ResetReport,
+    RestoreError,
 };

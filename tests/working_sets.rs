@@ -225,11 +225,12 @@ fn a_scattered_set_is_laid_in_one_piece_under_those_who_use_it() {
     assert!(image.record(&mut instance));
     let note = image.working_set_note().unwrap();
     let spare = || tempfile::tempfile_in(env!("CARGO_TARGET_TMPDIR"));
-    let set = image.working_set().unwrap();
+    let set = image.gathering();
+    let gather = || set.run(fixture.file.as_file(), None, spare);
     // Of the file systems, ext4 can.
     let is_ext4 = file_system(fixture.file.as_file()) == EXT4_MAGIC;
-    assert_eq!(set.gather(spare).unwrap(), is_ext4);
-    assert!(!set.gather(spare).unwrap(), "it was in one piece already");
+    assert_eq!(gather().unwrap(), is_ext4);
+    assert!(!gather().unwrap(), "it was in one piece already");
 
     // Who had the image mapped, with pages of its own and without, finds what was there.
     let touch = fixture.linked.module().function("touch").unwrap();
@@ -257,15 +258,16 @@ fn a_set_that_cannot_be_gathered_stays_as_it_is() {
         .unwrap();
     fixture.touch(&mut instance, 100, 50);
     assert!(image.record(&mut instance));
-    let set = image.working_set().unwrap();
+    let set = image.gathering();
+    let file = fixture.file.as_file();
     let full = || Err(std::io::Error::from(std::io::ErrorKind::StorageFull));
     if file_system(fixture.file.as_file()) == EXT4_MAGIC {
-        let error = set.gather(full).unwrap_err();
+        let error = set.run(file, None, full).unwrap_err();
         assert_eq!(error.kind(), std::io::ErrorKind::StorageFull);
     }
     // Of another file system than the image.
     let elsewhere = || tempfile::tempfile_in("/dev/shm");
-    assert!(!set.gather(elsewhere).unwrap_or(false));
+    assert!(!set.run(file, None, elsewhere).unwrap_or(false));
     drop((instance, image));
     fixture.evict();
     CheckedImage::check(fixture.reopen(), None).unwrap();

@@ -142,12 +142,6 @@ pub fn allocate(file: &File, bytes: u64) -> io::Result<()> {
     }
 }
 
-/// The same file, for reading and writing: what is open may be for reading alone.
-pub fn reopen_for_writing(file: &File) -> io::Result<File> {
-    let path = format!("/proc/self/fd/{}", file.as_raw_fd());
-    File::options().read(true).write(true).open(path)
-}
-
 /// The next part of a file, from an offset on, that is no hole, as far as the file system knows; `None` when only a hole is left.
 pub fn next_data(file: &File, from: u64) -> io::Result<Option<std::ops::Range<u64>>> {
     let seek = |from: u64, to: libc::c_int| {

@@ -18,6 +18,6 @@ mod working_set;
 pub use capture::ImageReport;
 pub use checked::CheckedImage;
 pub use image::{Image, ImageError};
-pub use prefetch::Prefetch;
+pub use prefetch::{Gathering, Prefetch};
 pub use reset::{ResetError, ResetReport};
 pub use restore::RestoreError;

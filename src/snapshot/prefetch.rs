@@ -1,7 +1,7 @@
 //! The reading of what calls need of an image from the disk, ahead of them.
 //!
 //! What a call touches lies here and there in its memory, and so in the file. A disk reads requests for pieces that lie apart half as fast
-//! as one sequence of as many bytes, so the file system is asked to lay them one after another ([`Prefetch::gather`]): in the file
+//! as one sequence of as many bytes, so the file system is asked to lay them one after another ([`Gathering`]): in the file
 //! they stay where they are, for an instance is a mapping of it.
 
 use crate::layout::PAGE_BYTES;
@@ -77,14 +77,44 @@ impl Prefetch {
         let bytes = self.ranges().map(|(_, range)| range.end - range.start);
         Ok(bytes.sum())
     }
+}
 
-    /// Has the file system lay all of it in one piece on the disk, where it can (ext4) and where it lies in many.
+/// What calls need of an image's file, and of its base's, to be laid in one piece on the disk, by whichever thread has the time.
+#[derive(Debug)]
+pub struct Gathering {
+    of_file: Vec<Range<u64>>,
+    of_base: Vec<Range<u64>>,
+}
+
+impl Gathering {
+    /// Of these ranges of the contents.
+    pub(super) fn new(contents: &Contents, ranges: &[Range<u64>]) -> Gathering {
+        let of = |of: Option<&File>| {
+            let ranges = contents.file_ranges(ranges);
+            let ranges = ranges.filter(|(file, _)| of.is_some_and(|of| std::ptr::eq(*file, of)));
+            ranges.map(|(_, range)| range).collect()
+        };
+        Gathering {
+            of_file: of(Some(contents.file())),
+            of_base: of(contents.base()),
+        }
+    }
+
+    /// Has the file system lay what is scattered in one piece, where it can (ext4) and it lies in many.
     ///
-    /// `spare` makes an empty file without a name in the file system of the images, which gives its place to them. The images keep their
-    /// bytes and their modification times, and may be in use. What fails halfway leaves them as good as before. Whether anything was moved.
-    pub fn gather(&self, spare: impl Fn() -> io::Result<File>) -> io::Result<bool> {
+    /// The files are open for reading and writing. They keep their bytes and their modification times, and may be in use; `spare` makes
+    /// an empty file without a name in their file system, which gives its place to them. What fails halfway leaves them as good as
+    /// before. Whether anything was moved.
+    pub fn run(
+        &self,
+        file: &File,
+        base: Option<&File>,
+        spare: impl Fn() -> io::Result<File>,
+    ) -> io::Result<bool> {
         let mut gathered = false;
-        for (file, ranges) in &self.files {
+        let files = [(Some(file), &self.of_file), (base, &self.of_base)];
+        for (file, ranges) in files {
+            let Some(file) = file else { continue };
             gathered |= match gather(file, ranges, &spare) {
                 Err(error) if extents::is_unsupported(&error) => false,
                 result => result?,
@@ -97,7 +127,7 @@ impl Prefetch {
 /// Copied at a time.
 const COPY_BYTES: usize = 1 << 20;
 
-/// As [`Prefetch::gather`], of one file.
+/// As [`Gathering::run`], of one file.
 fn gather(
     file: &File,
     ranges: &[Range<u64>],
@@ -122,10 +152,9 @@ fn gather(
     // From here on both places have the same bytes, so it is all one which of them a power failure leaves to the file: not every
     // mount of ext4 writes data before it says where they are.
     donor.sync_data()?;
-    let file = os::reopen_for_writing(file)?;
     let mut offset = 0;
     for range in ranges {
-        extents::exchange(&file, range.clone(), &donor, offset)?;
+        extents::exchange(file, range.clone(), &donor, offset)?;
         offset += range.end - range.start;
     }
     Ok(true)

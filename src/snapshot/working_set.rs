@@ -11,7 +11,7 @@
 //! damaged, or of another file, counts for nothing: it is made anew.
 
 use super::image::Image;
-use super::prefetch::Prefetch;
+use super::prefetch::{Gathering, Prefetch};
 use super::restore::RestoreError;
 use crate::layout::PAGE_BYTES;
 use crate::sandbox::os::{PageRun, Pages};
@@ -282,9 +282,9 @@ impl Image {
         set.file_ranges(&self.origin.parts, self.origin.header_page)
     }
 
-    /// The working set as it is read from disk.
-    pub fn working_set(&self) -> io::Result<Prefetch> {
-        Prefetch::new(&self.origin.contents, &self.ranges())
+    /// The working set, to be laid in one piece on the disk.
+    pub fn gathering(&self) -> Gathering {
+        Gathering::new(&self.origin.contents, &self.ranges())
     }
 
     /// What of the working set has to be read from disk before a call; nothing when all of it is in the page cache.

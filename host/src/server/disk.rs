@@ -5,7 +5,7 @@
 
 use crate::arena::Key;
 use crate::store::{StoreError, VersionFiles};
-use dormouse::{CheckedArtifact, CheckedImage, ImageError, LoadError, Prefetch};
+use dormouse::{CheckedArtifact, CheckedImage, Gathering, ImageError, LoadError, Prefetch};
 use mio::Waker;
 use rustix::fs::{Mode, OFlags};
 use std::fs::File;
@@ -27,9 +27,9 @@ pub(super) enum Job {
     Prefetch { service: Key, prefetch: Prefetch },
     /// Keep a note beside an image, and have the file system lay in one piece what it says that calls need.
     Note {
-        path: PathBuf,
+        files: VersionFiles,
         note: Vec<u8>,
-        working_set: Prefetch,
+        gathering: Gathering,
     },
 }
 
@@ -135,10 +135,10 @@ fn work(queue: &Mutex<Receiver<Job>>, results: &Sender<Done>, waker: &Waker) {
                 Done::Prefetched { service }
             }
             Job::Note {
-                path,
+                files,
                 note,
-                working_set,
-            } => match keep(&path, &note, &working_set) {
+                gathering,
+            } => match keep(&files, &note, &gathering) {
                 Ok(()) => continue,
                 Err(message) => Done::NotKept(message),
             },
@@ -159,27 +159,37 @@ fn check(files: &VersionFiles) -> Result<Box<Checked>, CheckError> {
 }
 
 /// Replaces a note, and has what it speaks of laid in one piece.
-fn keep(path: &Path, note: &[u8], working_set: &Prefetch) -> Result<(), String> {
-    match replace(path, note) {
-        Ok(()) => {}
-        // Its version was removed meanwhile.
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-        Err(error) => {
-            let path = path.display();
-            return Err(format!(
-                "what a function's calls need of its image is not kept: {path}: {error}"
-            ));
-        }
-    }
-    let directory = path.parent().unwrap_or(Path::new("."));
-    match working_set.gather(|| unnamed(directory)) {
-        Ok(_) => Ok(()),
+fn keep(files: &VersionFiles, note: &[u8], gathering: &Gathering) -> Result<(), String> {
+    let path = files.working_set_path();
+    unless_removed(replace(&path, note)).map_err(|error| {
+        let path = path.display();
+        format!("what a function's calls need of its image is not kept: {path}: {error}")
+    })?;
+    unless_removed(gather(files, gathering)).map_err(|error| {
+        let path = path.display();
+        format!(
+            "what a function's calls need of its image stays scattered on the disk: {path}: {error}"
+        )
+    })
+}
+
+/// A version may be removed at any time.
+fn unless_removed(result: io::Result<()>) -> io::Result<()> {
+    match result {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        Err(error) => Err(format!(
-            "what a function's calls need of its image stays scattered on the disk: {}: {error}",
-            directory.display()
-        )),
+        result => result,
     }
+}
+
+fn gather(files: &VersionFiles, gathering: &Gathering) -> io::Result<()> {
+    let open = |path: PathBuf| File::options().read(true).write(true).open(path);
+    let base = match open(files.base_path()) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+        base => Some(base?),
+    };
+    let image = open(files.image_path())?;
+    gathering.run(&image, base.as_ref(), || unnamed(files.directory()))?;
+    Ok(())
 }
 
 /// Replaces a note. One that is lost in a power failure is made again, so nothing is synced.

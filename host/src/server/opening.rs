@@ -179,13 +179,11 @@ impl Server {
         };
         if loaded.image.record(instance)
             && let Ok(note) = loaded.image.working_set_note()
-            && let Ok(working_set) = loaded.image.working_set()
         {
-            let path = self.store.files(&service.version).working_set_path();
             self.disk.submit(Job::Note {
-                path,
+                files: self.store.files(&service.version),
                 note,
-                working_set,
+                gathering: loaded.image.gathering(),
             });
         }
     }

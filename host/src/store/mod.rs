@@ -230,9 +230,21 @@ impl VersionFiles {
         self.open(IMAGE_FILE)
     }
 
+    pub fn image_path(&self) -> PathBuf {
+        self.directory.join(IMAGE_FILE)
+    }
+
+    pub fn base_path(&self) -> PathBuf {
+        self.directory.join(BASE_FILE)
+    }
+
+    pub fn directory(&self) -> &Path {
+        &self.directory
+    }
+
     /// The image that [`image`](Self::image) has the differences from; none when that one is whole.
     pub fn base(&self) -> Result<Option<File>, StoreError> {
-        let path = self.directory.join(BASE_FILE);
+        let path = self.base_path();
         match File::open(&path) {
             Ok(file) => Ok(Some(file)),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),

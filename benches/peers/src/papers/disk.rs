@@ -235,8 +235,8 @@ impl Function {
                 "this kernel cannot record working sets (Linux 6.7 can)"
             );
         }
-        let set = function.prefetching.working_set()?;
-        set.gather(|| tempfile::tempfile_in(folder))?;
+        let gathering = function.prefetching.gathering();
+        gathering.run(&function.file, None, || tempfile::tempfile_in(folder))?;
         Ok(function)
     }
 
