@@ -325,8 +325,10 @@ fn who_lengthens_the_heap_is_charged_for_it() {
         panic!("{reason:?}");
     };
     assert_eq!(limit_bytes, 4 << 20);
-    // What is free by now is there for it, and for others.
-    linker.call(user, "local", &[10_000, 1_000_000]).unwrap();
+    // What is free by now is there for it, and for others. A word on the stack may look like a reference to the long list and keep it for a
+    // call, but not for one after the other.
+    let mut tries = (0..5).map(|_| linker.call(user, "local", &[10_000, 1_000_000]));
+    assert!(tries.any(|tried| tried.is_ok()));
     assert!(linker.store.instance(maker).peak_memory_bytes() <= 4 << 20);
     let little = linker.try_add_limited(LISTS, limits(0)).unwrap();
     linker
