@@ -119,8 +119,9 @@ fn what_is_referred_to_is_the_limit() {
         [triangle(150_000)]
     );
     call(&mut instance, "forget", &[]).unwrap();
-    let sum = call(&mut instance, "local", &[150_000, 1000]).unwrap();
-    assert_eq!(sum, [triangle(150_000)]);
+    // A word on the stack may look like a reference to the long list and keep it for a call, but not for one after the other.
+    let mut tries = (0..5).map(|_| call(&mut instance, "local", &[150_000, 1000]));
+    assert_eq!(tries.find_map(Result::ok), Some(vec![triangle(150_000)]));
 }
 
 #[test]
