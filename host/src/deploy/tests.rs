@@ -3,7 +3,6 @@
 
 use super::files::next_turn;
 use super::*;
-use std::os::unix::fs::PermissionsExt;
 use tempfile::TempDir;
 
 /// A store and a queue whose workers run this script, with the job's directory as $2.
@@ -17,13 +16,14 @@ impl Bench {
     fn new(script: &str) -> Bench {
         let directory = tempfile::tempdir().unwrap();
         let store = Store::open(&directory.path().join("data")).unwrap();
+        let text = directory.path().join("worker.sh");
+        fs::write(&text, format!("#!/bin/sh\nPATH=/usr/bin:/bin\n{script}\n")).unwrap();
+        // Written by another process: a child that another test begins here meanwhile would have the file open for writing, and a file
+        // that is open for writing cannot be run.
         let program = directory.path().join("worker");
-        fs::write(
-            &program,
-            format!("#!/bin/sh\nPATH=/usr/bin:/bin\n{script}\n"),
-        )
-        .unwrap();
-        fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
+        let mut install = std::process::Command::new("install");
+        let installed = install.arg("-m755").args([&text, &program]).status();
+        assert!(installed.unwrap().success());
         Bench {
             directory,
             store,
