@@ -117,14 +117,20 @@ impl Fixture {
         assert_eq!(sum, [WORD.wrapping_mul(reads + writes)]);
     }
 
-    /// Records a call, and leaves nothing of the image in memory.
-    fn record(&self, reads: u64, writes: u64) -> Vec<u8> {
-        let image = self.open();
+    /// An instance whose call was recorded.
+    fn recorded(&self, image: &Image, reads: u64, writes: u64) -> Instance {
         let mut instance = image
             .restore_recorded(Limits::default(), Box::new(()))
             .unwrap();
         self.touch(&mut instance, reads, writes);
         assert!(image.record(&mut instance));
+        instance
+    }
+
+    /// Records a call, and leaves nothing of the image in memory.
+    fn record(&self, reads: u64, writes: u64) -> Vec<u8> {
+        let image = self.open();
+        let mut instance = self.recorded(&image, reads, writes);
         // What was recorded is reset as any other.
         instance.reset(Box::new(())).unwrap();
         self.touch(&mut instance, reads, writes);
@@ -218,11 +224,7 @@ fn a_scattered_set_takes_one_descriptor() {
 fn a_scattered_set_is_laid_in_one_piece_under_those_who_use_it() {
     let fixture = Fixture::new();
     let image = fixture.open();
-    let mut instance = image
-        .restore_recorded(Limits::default(), Box::new(()))
-        .unwrap();
-    fixture.touch(&mut instance, 100, 50);
-    assert!(image.record(&mut instance));
+    let mut instance = fixture.recorded(&image, 100, 50);
     let note = image.working_set_note().unwrap();
     let spare = || tempfile::tempfile_in(env!("CARGO_TARGET_TMPDIR"));
     let set = image.gathering();
@@ -253,11 +255,7 @@ fn a_scattered_set_is_laid_in_one_piece_under_those_who_use_it() {
 fn a_set_that_cannot_be_gathered_stays_as_it_is() {
     let fixture = Fixture::new();
     let image = fixture.open();
-    let mut instance = image
-        .restore_recorded(Limits::default(), Box::new(()))
-        .unwrap();
-    fixture.touch(&mut instance, 100, 50);
-    assert!(image.record(&mut instance));
+    let instance = fixture.recorded(&image, 100, 50);
     let set = image.gathering();
     let file = fixture.file.as_file();
     let full = || Err(std::io::Error::from(std::io::ErrorKind::StorageFull));

@@ -33,11 +33,9 @@ impl Prefetch {
     /// Of these ranges of the contents. For an image over a base, what lies beneath its own pages is read along.
     pub(super) fn new(contents: &Contents, ranges: &[Range<u64>]) -> io::Result<Prefetch> {
         let files = [Some(contents.file()), contents.base()].into_iter();
-        let files = files.flatten().map(|of| {
-            let ranges = contents.file_ranges(ranges);
-            let ranges = ranges.filter(|(file, _)| std::ptr::eq(*file, of));
-            Ok((of.try_clone()?, ranges.map(|(_, range)| range).collect()))
-        });
+        let files = files
+            .flatten()
+            .map(|of| Ok((of.try_clone()?, ranges_of(contents, of, ranges))));
         Ok(Prefetch {
             files: files.collect::<io::Result<_>>()?,
         })
@@ -89,14 +87,10 @@ pub struct Gathering {
 impl Gathering {
     /// Of these ranges of the contents.
     pub(super) fn new(contents: &Contents, ranges: &[Range<u64>]) -> Gathering {
-        let of = |of: Option<&File>| {
-            let ranges = contents.file_ranges(ranges);
-            let ranges = ranges.filter(|(file, _)| of.is_some_and(|of| std::ptr::eq(*file, of)));
-            ranges.map(|(_, range)| range).collect()
-        };
+        let of = |file| ranges_of(contents, file, ranges);
         Gathering {
-            of_file: of(Some(contents.file())),
-            of_base: of(contents.base()),
+            of_file: of(contents.file()),
+            of_base: contents.base().map(of).unwrap_or_default(),
         }
     }
 
@@ -122,6 +116,13 @@ impl Gathering {
         }
         Ok(gathered)
     }
+}
+
+/// What of these ranges of the contents one of their files has, as ranges of that file.
+fn ranges_of(contents: &Contents, of: &File, ranges: &[Range<u64>]) -> Vec<Range<u64>> {
+    let ranges = contents.file_ranges(ranges);
+    let ranges = ranges.filter(|(file, _)| std::ptr::eq(*file, of));
+    ranges.map(|(_, range)| range).collect()
 }
 
 /// Copied at a time.
